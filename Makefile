@@ -1,0 +1,32 @@
+# make run: everything set up, a generator trained on the sample, and evaluated
+# make test: everything set up, lint and tests
+# make photos: the project's own photos, downloaded to data/photos
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+RUN = runs/sample
+
+.PHONY: run test photos clean
+
+run: $(VENV)/installed
+	mkdir -p $(RUN)
+	$(BIN)/papermill --log-output notebooks/02_train.ipynb $(RUN)/02_train.ipynb \
+		-p photos sample -p run_dir $(RUN) -p batch_size 32 -p epochs 60
+	$(BIN)/papermill --log-output notebooks/03_evaluate.ipynb $(RUN)/03_evaluate.ipynb \
+		-p runs $(RUN) -p check True
+
+test: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest
+
+photos: $(VENV)/installed
+	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV)

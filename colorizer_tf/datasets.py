@@ -1,0 +1,177 @@
+"""From photo files to training pairs: the split, and the tf.data pipeline."""
+
+import hashlib
+import itertools
+import unicodedata
+import warnings
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from colorizer_tf.color import rgb_to_luma
+from colorizer_tf.photos import PhotoError, read_photo
+from colorizer_tf.survey import survey_photos
+
+ZOOM = 1.2
+CACHE_BYTES = 2 * 2**30
+
+
+@dataclass
+class Split:
+    """Photos by side, and those that were left out and why; lists of paths."""
+
+    train: list[Path] = field(default_factory=list)
+    validation: list[Path] = field(default_factory=list)
+    test: list[Path] = field(default_factory=list)
+    near_gray: list[Path] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
+
+    def __str__(self):
+        kept = len(self.train) + len(self.validation) + len(self.test)
+        found = kept + len(self.near_gray) + len(self.unreadable)
+        return (
+            f"{found} photos: {len(self.train)} for training, "
+            f"{len(self.validation)} for validation, {len(self.test)} for the test; "
+            f"left out: {len(self.near_gray)} near-gray, "
+            f"{len(self.unreadable)} unreadable"
+        )
+
+
+def split_photos(
+    photos, test_fraction=0.1, validation_fraction=0.05, seed=0, keep_near_gray=False
+):
+    """Divides photos into a training, a validation and a test side.
+
+    A hash of `seed` and the photo's file name decides, so a photo keeps its
+    side whatever the order of the folder, and when others are added. Photos
+    that cannot be read, and near-gray ones (mean CIE chroma below 4: there is
+    no colour in them to learn or to compare with), are left out; what was left
+    out is printed.
+
+    Args:
+        photos: paths, as from `find_photos`.
+        test_fraction, validation_fraction: the expected shares of these sides.
+        seed: another seed gives another division.
+        keep_near_gray: True keeps the near-gray ones.
+
+    Returns:
+        A `Split`.
+    """
+    split = Split()
+    for facts in survey_photos(photos):
+        if facts.error:
+            warnings.warn(f"left out: {facts.error}", stacklevel=2)
+            split.unreadable.append(facts.path)
+        elif facts.near_gray and not keep_near_gray:
+            split.near_gray.append(facts.path)
+        else:
+            position = _hash_position(facts.path, seed)
+            if position < test_fraction:
+                split.test.append(facts.path)
+            elif position < test_fraction + validation_fraction:
+                split.validation.append(facts.path)
+            else:
+                split.train.append(facts.path)
+    print(split)
+    return split
+
+
+def _hash_position(path, seed):
+    # macOS hands out decomposed names; the same photo must hash alike elsewhere.
+    name = unicodedata.normalize("NFC", Path(path).name)
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def make_dataset(
+    photos, image_size=128, batch_size=64, training=False, seed=0, first_epoch=0
+):
+    """Builds a `tf.data.Dataset` of (gray, colour) pairs.
+
+    In training, each photo gives a random square of it, up to 1.2 times
+    smaller than its shorter side and randomly mirrored, and every epoch is
+    shuffled anew. Order and crops depend on `seed` and the number of the epoch
+    alone. Otherwise the order is that of `photos`, and each gives its central
+    square. A photo that cannot be read is named in a warning and left out.
+
+    Args:
+        photos: paths of photos.
+        image_size: height and width of the pairs.
+        batch_size: pairs in a batch; the last one may have fewer.
+        training: shuffle and augment.
+        seed: the seed of both.
+        first_epoch: the number of the first pass over the dataset; a run that
+            is taken up again passes the number of epochs behind it.
+
+    Returns:
+        Batches of gray photos, float32 (B, image_size, image_size, 1), and
+        colour photos, float32 (B, image_size, image_size, 3), both in [0, 1].
+    """
+    photos = [str(path) for path in photos]
+    if not photos:
+        raise ValueError("There are no photos to make a dataset of.")
+    epochs = itertools.count(first_epoch)
+    side = round(ZOOM * image_size) if training else image_size
+
+    @lru_cache(maxsize=CACHE_BYTES // (5 * side**2))
+    def read(index):
+        try:
+            return read_photo(photos[index], shorter_side=side)
+        except PhotoError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+            return None
+
+    def order():
+        if not training:
+            yield from ((index, 0) for index in range(len(photos)))
+            return
+        rng = np.random.default_rng([seed, next(epochs)])
+        for index in rng.permutation(len(photos)):
+            yield index, rng.integers(2**62)
+
+    def square(index, crop_seed):
+        photo = read(int(index))
+        if photo is None:
+            return np.zeros((0, 0, 3), np.uint8)
+        crop = random_square if training else central_square
+        return crop(photo, image_size, np.random.default_rng(crop_seed))
+
+    def to_pair(colour):
+        colour = tf.cast(colour, tf.float32) / 255
+        return rgb_to_luma(colour), colour
+
+    scalar = tf.TensorSpec((), tf.int64)
+    return (
+        tf.data.Dataset.from_generator(order, output_signature=(scalar, scalar))
+        .map(
+            lambda *element: tf.ensure_shape(
+                tf.numpy_function(square, element, tf.uint8), (None, None, 3)
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .filter(lambda colour: tf.size(colour) > 0)
+        .map(lambda colour: tf.ensure_shape(colour, (image_size, image_size, 3)))
+        .batch(batch_size)
+        .map(to_pair)
+        .prefetch(2)
+    )
+
+
+def central_square(photo, image_size, rng=None):
+    """The centre of a photo whose shorter side has `image_size` pixels."""
+    top, left = ((side - image_size) // 2 for side in photo.shape[:2])
+    return photo[top : top + image_size, left : left + image_size]
+
+
+def random_square(photo, image_size, rng):
+    """A square of `image_size` pixels or more of a photo, scaled to that size."""
+    side = rng.integers(image_size, min(photo.shape[:2]) + 1)
+    top, left = (rng.integers(length - side + 1) for length in photo.shape[:2])
+    square = photo[top : top + side, left : left + side]
+    if rng.random() < 0.5:
+        square = square[:, ::-1]
+    return cv2.resize(square, (image_size, image_size), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,128 @@
+"""The GAN: a generator and a discriminator trained against each other."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from colorizer_tf.color import colourfulness
+
+
+class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
+    """PSNR in dB, from the mean squared error over all photos in [0, 1]."""
+
+    def result(self):
+        return -10 * ops.log10(super().result())
+
+
+class ColorizationGAN(keras.Model):
+    """Trains a generator from gray to colour against a discriminator.
+
+    The generator's loss is the mean squared error on RGB plus
+    `adversarial_weight` times its cross-entropy against "real"; the
+    discriminator's is the mean of its cross-entropies, towards 1 for the real
+    photos and towards 0 for the generated ones.
+
+    Args:
+        generator: a model from gray (B, H, W, 1) to RGB (B, H, W, 3), in [0, 1].
+        discriminator: a model from RGB (B, H, W, 3) to logits of any shape.
+        adversarial_weight: 0 trains the generator on the squared error alone.
+        label_smoothing: the label of a real photo is 1 minus this.
+
+    Example:
+
+    ```python
+    gan = ColorizationGAN(build_generator(), build_discriminator())
+    gan.compile(g_optimizer=keras.optimizers.Adam(5e-4),
+                d_optimizer=keras.optimizers.Adam(2e-4))
+    gan.fit(pairs, validation_data=validation_pairs, epochs=150)
+    ```
+    """
+
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        adversarial_weight=0.001,
+        label_smoothing=0.1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.generator = generator
+        self.discriminator = discriminator
+        self.adversarial_weight = adversarial_weight
+        self.label_smoothing = label_smoothing
+        self.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
+        ]
+        self.psnr = PeakSignalNoiseRatio(name="psnr")
+        self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
+        self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
+        self.built = True
+
+    def compile(self, g_optimizer, d_optimizer, **kwargs):
+        super().compile(optimizer=None, **kwargs)
+        self.g_optimizer = g_optimizer
+        self.d_optimizer = d_optimizer
+        # The state of an optimizer that is not built is left out in silence
+        # when weights are saved and loaded.
+        g_optimizer.build(self.generator.trainable_variables)
+        d_optimizer.build(self.discriminator.trainable_variables)
+        self.mean_squared_error = keras.losses.MeanSquaredError()
+        self.cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+
+    def call(self, gray, training=False):
+        return self.generator(gray, training=training)
+
+    def train_step(self, data):
+        gray, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape(persistent=True) as tape:
+            generated = self.generator(gray, training=True)
+            real_logits = self.discriminator(colour, training=True)
+            fake_logits = self.discriminator(generated, training=True)
+            logs = self.compute_losses(colour, generated, real_logits, fake_logits)
+
+        variables = self.generator.trainable_variables
+        self.g_optimizer.apply(tape.gradient(logs["g_loss"], variables), variables)
+        variables = self.discriminator.trainable_variables
+        self.d_optimizer.apply(tape.gradient(logs["d_loss"], variables), variables)
+        return self.track(logs)
+
+    def test_step(self, data):
+        """Adds PSNR, and the colourfulness of the generated over the real photos."""
+        gray, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        generated = self.generator(gray, training=False)
+        real_logits = self.discriminator(colour, training=False)
+        fake_logits = self.discriminator(generated, training=False)
+        logs = self.compute_losses(colour, generated, real_logits, fake_logits)
+        self.psnr.update_state(colour, generated)
+        self.colour_of_real.update_state(colourfulness(colour))
+        self.colour_of_generated.update_state(colourfulness(generated))
+        return self.track(logs) | {
+            "psnr": self.psnr.result(),
+            "colourfulness": self.colour_of_generated.result()
+            / self.colour_of_real.result(),
+        }
+
+    def compute_losses(self, colour, generated, real_logits, fake_logits):
+        """Returns what the logs show: every loss, and the mean probabilities
+        that the discriminator gives to the real and to the generated photos."""
+        # Loss objects throughout: they scale alike under tf.distribute.
+        mse = self.mean_squared_error(colour, generated)
+        ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
+        adversarial = self.cross_entropy(ones, fake_logits)
+        d_loss_real = self.cross_entropy(ones - self.label_smoothing, real_logits)
+        d_loss_fake = self.cross_entropy(zeros, fake_logits)
+        return {
+            "g_loss": mse + self.adversarial_weight * adversarial,
+            "mse": mse,
+            "adversarial": adversarial,
+            "d_loss": (d_loss_real + d_loss_fake) / 2,
+            "p_real": ops.mean(ops.sigmoid(real_logits)),
+            "p_fake": ops.mean(ops.sigmoid(fake_logits)),
+        }
+
+    def track(self, logs):
+        for tracker in self.trackers:
+            tracker.update_state(logs[tracker.name])
+        return {tracker.name: tracker.result() for tracker in self.trackers}

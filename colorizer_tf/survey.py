@@ -1,0 +1,80 @@
+"""What photos are like: sizes, formats, colour, duplicates, broken files."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from colorizer_tf.photos import PhotoError, read_photo
+
+NEAR_GRAY = 4
+
+
+@dataclass
+class PhotoFacts:
+    """What is known of one photo file.
+
+    Attributes:
+        path: the file.
+        error: why it cannot be read; None if it can. Then all below hold.
+        size: (height, width) in pixels, turned as EXIF says.
+        format: JPEG, PNG, …
+        luma: mean luma, 0 to 255.
+        chroma: mean CIE chroma, the distance from gray in CIELAB's ab plane.
+        fingerprint: 256 booleans that near-duplicates share nearly all of.
+    """
+
+    path: Path
+    error: str | None = None
+    size: tuple[int, int] | None = None
+    format: str | None = None
+    luma: float | None = None
+    chroma: float | None = None
+    fingerprint: np.ndarray | None = None
+
+    @property
+    def near_gray(self):
+        """Whether there is next to no colour in the photo."""
+        return self.chroma < NEAR_GRAY
+
+
+def survey_photos(photos):
+    """Reads photos and returns their `PhotoFacts`, in the order given."""
+    photos = list(photos)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        facts = pool.map(survey_photo, photos)
+        return list(
+            tqdm(facts, "reading photos", len(photos), unit="photo", mininterval=1)
+        )
+
+
+def survey_photo(path):
+    """Reads one photo and returns its `PhotoFacts`."""
+    path = Path(path)
+    try:
+        photo = read_photo(path)
+    except PhotoError as error:
+        return PhotoFacts(path, error=str(error))
+    with Image.open(path) as image:
+        file_format = image.format
+    size = photo.shape[:2]
+    if max(size) > 512:
+        scale = 512 / max(size)
+        photo = cv2.resize(photo, None, None, scale, scale, cv2.INTER_AREA)
+    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)
+    # The sign of the horizontal gradient on a 16x16 grid ("difference hash").
+    tiny = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA)
+    return PhotoFacts(
+        path,
+        size=size,
+        format=file_format,
+        luma=float(gray.mean()),
+        chroma=float(np.hypot(lab[..., 1], lab[..., 2]).mean()),
+        fingerprint=(tiny[:, 1:] > tiny[:, :-1]).ravel(),
+    )

@@ -1,0 +1,241 @@
+"""A run: what training leaves in a folder, and how it is taken up again."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import h5py
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+from colorizer_tf.figures import plot_rows
+from colorizer_tf.photos import whole_file
+
+CHECKPOINT = "checkpoint.weights.h5"
+
+
+def open_run(run_dir, settings):
+    """Makes a run folder, or takes up the one that is there.
+
+    Args:
+        run_dir: the folder.
+        settings: a dictionary of all that the outcome depends on but the number
+            of epochs; plain values.
+
+    Returns:
+        The number of epochs that the run has behind it.
+
+    Raises:
+        ValueError: the folder holds a run with other settings, or other files.
+    """
+    run_dir = Path(run_dir)
+    path = run_dir / "settings.json"
+    settings = json.loads(json.dumps(settings))
+    if path.is_file():
+        known = json.loads(path.read_text())
+        names = sorted(
+            name
+            for name in known.keys() | settings.keys()
+            if known.get(name) != settings.get(name)
+        )
+        if names:
+            differences = "".join(
+                f"\n  {name}: {known.get(name)} there, {settings.get(name)} now"
+                for name in names
+            )
+            raise ValueError(
+                f"{run_dir} holds a run with other settings; choose another run "
+                f"folder, or the settings it was started with:{differences}"
+            )
+        return len(_read_checkpoint_history(run_dir))
+    if (run_dir / CHECKPOINT).exists():
+        raise ValueError(f"{run_dir} holds a checkpoint, but no settings.json.")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+    return 0
+
+
+def write_json(path, values):
+    """Writes values to a JSON file, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def read_history(run_dir):
+    """Returns the history of a run: a list of dictionaries, one for each epoch."""
+    with open(Path(run_dir) / "history.csv", newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def training_callbacks(run_dir, pictures=None, picture_every=5):
+    """Returns the callbacks that make `ColorizationGAN.fit` a run.
+
+    They write, after each epoch, a checkpoint, `generator.keras` (the best by
+    `val_mse`), `generator_last.keras`, `history.csv` and TensorBoard logs; they
+    take up a run where its checkpoint left it; they print a line for each epoch;
+    and they stop a run that has come to NaN.
+
+    Args:
+        run_dir: the run folder.
+        pictures: a batch (gray, colour) of validation photos, of which a picture
+            is made as training goes on; None makes none.
+        picture_every: so many epochs apart.
+    """
+    run_dir = Path(run_dir)
+    callbacks = [
+        StopOnNaN(),
+        Checkpoint(run_dir),
+        keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False),
+        ProgressLines(),
+    ]
+    if pictures is not None:
+        callbacks.append(Pictures(run_dir / "pictures", pictures, picture_every))
+    return callbacks
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stops training with an error when any loss is no longer a finite number."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        broken = [name for name, value in logs.items() if not np.isfinite(value)]
+        if broken:
+            raise FloatingPointError(
+                f"{', '.join(broken)} came to NaN or infinity in epoch "
+                f"{self.epoch + 1}, step {batch + 1}. Try a lower learning rate; "
+                "what the run had at the end of the epoch before is kept."
+            )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps all that a run needs to go on, in one file, and its generators.
+
+    The file holds the weights of both networks, the state of both optimizers,
+    and the history, whose length is the number of finished epochs. It is written
+    last, and replaced as a whole: a run that was killed repeats at most the
+    epoch that it was in, from the same state.
+
+    Args:
+        run_dir: the run folder, which exists.
+    """
+
+    def __init__(self, run_dir):
+        super().__init__()
+        self.run_dir = Path(run_dir)
+
+    def on_train_begin(self, logs=None):
+        self.history = _read_checkpoint_history(self.run_dir)
+        if self.history:
+            self.model.load_weights(self.run_dir / CHECKPOINT)
+            # What keras.callbacks.BackupAndRestore does: fit has no other way.
+            self.model._initial_epoch = len(self.history)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, "seconds": time.perf_counter() - self.start}
+        row |= {name: float(value) for name, value in logs.items()}
+        self.history.append(row)
+        names = ["generator_last.keras"]
+        if _best_epoch(self.history) == epoch + 1:
+            names.append("generator.keras")
+        for name in names:
+            with whole_file(self.run_dir / name) as temporary:
+                self.model.generator.save(temporary)
+        with (
+            whole_file(self.run_dir / "history.csv") as temporary,
+            open(temporary, "w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, row)
+            writer.writeheader()
+            writer.writerows(self.history)
+        with whole_file(self.run_dir / CHECKPOINT) as temporary:
+            self.model.save_weights(temporary)
+            with h5py.File(temporary, "a") as file:
+                file["history"] = json.dumps(self.history)
+
+
+def _best_epoch(history):
+    return min(history, key=lambda row: row.get("val_mse", -row["epoch"]))["epoch"]
+
+
+def _read_checkpoint_history(run_dir):
+    path = Path(run_dir) / CHECKPOINT
+    if not path.is_file():
+        return []
+    with h5py.File(path) as file:
+        return json.loads(file["history"].asstr()[()])
+
+
+class ProgressLines(keras.callbacks.Callback):
+    """Prints a line for each epoch, and one each minute within a long one.
+
+    Lines read well both under Jupyter and in the log of a batch run.
+    """
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self.start = self.last_line = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        if now - self.last_line > 60:
+            self.last_line = now
+            print(
+                f"  in epoch {self.epoch + 1}: step {batch + 1}, "
+                f"{now - self.start:.0f} s, mse {logs['mse']:.5f}",
+                flush=True,
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self.start
+        epochs = self.params["epochs"]
+        left = time.strftime("%H:%M:%S", time.gmtime((epochs - epoch - 1) * seconds))
+        shown = {
+            name: f"{name} {logs[name]:.4f}" for name in ("mse", "p_real", "p_fake")
+        }
+        if "val_psnr" in logs:
+            shown["val_psnr"] = f"| val psnr {logs['val_psnr']:.2f} dB"
+            shown["colour"] = f"colourfulness {logs['val_colourfulness']:.2f}"
+        print(
+            f"epoch {epoch + 1:3}/{epochs}  {seconds:.0f} s  "
+            f"{'  '.join(shown.values())}  | {left} left",
+            flush=True,
+        )
+
+
+class Pictures(keras.callbacks.Callback):
+    """Draws the same few photos as the generator sees them while it learns.
+
+    Args:
+        folder: where the PNG files go.
+        pairs: a batch (gray, colour).
+        every: so many epochs apart; the last epoch has its picture too.
+    """
+
+    def __init__(self, folder, pairs, every):
+        super().__init__()
+        self.folder = Path(folder)
+        self.gray, self.colour = (np.asarray(photos) for photos in pairs)
+        self.every = every
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
+            return
+        generated = self.model.predict_on_batch(self.gray)
+        figure = plot_rows(
+            list(zip(self.gray, generated, self.colour, strict=True)),
+            ("gray", f"epoch {epoch + 1}", "original"),
+        )
+        self.folder.mkdir(exist_ok=True)
+        with whole_file(self.folder / f"epoch_{epoch + 1:04}.png") as temporary:
+            figure.savefig(temporary, dpi=80)
+        plt.close(figure)
