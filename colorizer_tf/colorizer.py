@@ -22,7 +22,7 @@ class Colorizer:
             the luma of the result is the photo's own.
     """
 
-    def __init__(self, generator, working_size=160):
+    def __init__(self, generator, working_size=128):
         self.generator = generator
         self.working_size = working_size
 
