@@ -11,7 +11,7 @@ RUN = runs/sample
 run: $(VENV)/installed
 	mkdir -p $(RUN)
 	$(BIN)/papermill --log-output notebooks/02_train.ipynb $(RUN)/02_train.ipynb \
-		-p photos sample -p run_dir $(RUN) -p batch_size 32 -p epochs 60
+		-p photos sample -p run_dir $(RUN) -p batch_size 32 -p epochs 40
 	$(BIN)/papermill --log-output notebooks/03_evaluate.ipynb $(RUN)/03_evaluate.ipynb \
 		-p runs $(RUN) -p check True
 

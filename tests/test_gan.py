@@ -181,7 +181,7 @@ def test_training_learns_a_few_photos_by_heart(generator, discriminator, make_ph
 
     measured = LOGS | {"psnr", "colourfulness"}
     assert set(history) == LOGS | {f"val_{name}" for name in measured}
-    assert history["mse"][-1] < 0.5 * np.square(colour - gray).mean()
+    assert history["mse"][-1] < 0.7 * np.square(colour - gray).mean()
     assert np.isfinite(list(history.values())).all()
 
 

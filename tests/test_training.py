@@ -18,7 +18,7 @@ import pytest
 
 import colorizer_tf as ct
 from colorizer_tf import training
-from colorizer_tf.training import CHECKPOINT, Checkpoint
+from colorizer_tf.training import CHECKPOINT, Checkpoint, ProgressLines, StopOnNaN
 
 SETTINGS = {"batch_size": 4, "image_size": 16, "seed": 3}
 
@@ -252,6 +252,37 @@ def test_nan_from_the_last_step_of_an_epoch_is_not_kept(photos, tmp_path, run_di
 
     for name, value in arrays(run_dir / CHECKPOINT).items():
         assert np.isfinite(value).all(), name
+
+
+def test_every_loss_that_is_no_number_is_named():
+    stop = StopOnNaN()
+    stop.on_epoch_begin(2)
+    logs = {"mse": 0.1, "adversarial": np.nan, "d_loss": np.inf}
+
+    with pytest.raises(FloatingPointError) as error:
+        stop.on_train_batch_end(4, logs)
+
+    message = str(error.value)
+    assert "adversarial" in message
+    assert "d_loss" in message
+    assert "mse" not in message
+    assert "epoch 3, step 5" in message
+
+
+def test_a_long_epoch_prints_a_line_each_minute(monkeypatch, capsys):
+    clock = SimpleNamespace(now=0)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr(training, "time", clock)
+    progress = ProgressLines()
+    progress.on_epoch_begin(0)
+
+    for step in range(10):
+        clock.now += 25
+        progress.on_train_batch_end(step, {"mse": 0.125})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "step 3, 75 s, mse 0.125" in lines[0]
 
 
 def finish_epoch(checkpoint, epoch, **logs):
