@@ -14,7 +14,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # and `python -m colorizer_tf --help` needs none of it.
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["color", "upsampling"],
     submod_attrs={
         "colorizer": ["Colorizer"],
         "datasets": ["Split", "make_dataset", "split_photos"],

@@ -27,6 +27,9 @@ class Colorizer:
             times as many. Its chroma is brought up again along the edges of the
             luma; the luma of the result is the photo's own.
 
+    Attributes:
+        network: the generator as a compiled function, from gray to RGB.
+
     Raises:
         ValueError: the model is none from gray to RGB of the same size.
     """
@@ -40,7 +43,7 @@ class Colorizer:
         self.working_size = working_size
         self._fixed_size = _fixed_size(generator)
         self._stride = None if self._fixed_size else _find_stride(generator)
-        self._network = _compile_network(generator)
+        self.network = _compile_network(generator)
 
     @classmethod
     def load(cls, path, **kwargs):
@@ -166,7 +169,7 @@ class Colorizer:
         # What is missing to the network's size is filled by mirroring the edge,
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
-        rgb = self._network(batch)
+        rgb = self.network(batch)
         chroma = np.asarray(rgb_to_chroma(rgb))
         if chroma.shape[:3] != batch.shape[:3] or not np.isfinite(chroma).all():
             raise ValueError(

@@ -57,15 +57,15 @@ def fit_chroma(luma, chroma):
     Returns:
         Slope and offset, float32 (h, w, 2) each.
     """
-    guide = np.repeat(_soften(luma)[..., None], 2, axis=-1)
+    luma, guide = luma[..., None], _soften(luma)[..., None]
     guide_mean, chroma_mean = _box_mean(guide), _box_mean(chroma)
-    covariance = _box_mean(guide * chroma) - guide_mean * chroma_mean
     variance = _box_mean(guide * guide) - guide_mean**2
+    covariance = _box_mean(guide * chroma) - guide_mean * chroma_mean
     slope = covariance / (variance + EPSILON)
     offset = _box_mean(chroma_mean - slope * guide_mean)
     slope = _box_mean(slope)
     # The windows blur small and vivid colours away: what is missing comes back.
-    fitted = slope * luma[..., None] + offset
+    fitted = slope * luma + offset
     return slope, offset + chroma - _soften(fitted)
 
 
@@ -134,7 +134,8 @@ def _paint_band(gray, white, red, red_offset, blue, blue_offset):
 
 
 def _box_mean(planes):
-    return cv2.blur(planes, (2 * RADIUS + 1, 2 * RADIUS + 1))
+    means = cv2.blur(planes, (2 * RADIUS + 1, 2 * RADIUS + 1))
+    return means.reshape(planes.shape)  # OpenCV drops a single channel
 
 
 def _soften(planes):
