@@ -12,7 +12,6 @@ from colorizer_tf.folder import colorize_folder
 from colorizer_tf.photos import read_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
-WEIGHTS = Path(__file__).parent / "weights/generator.keras"
 LONGEST = 4
 
 
@@ -29,10 +28,13 @@ class Colorizer:
 
     Attributes:
         network: the generator as a compiled function, from gray to RGB.
+        WEIGHTS: where the generator that comes with the package lies.
 
     Raises:
         ValueError: the model is none from gray to RGB of the same size.
     """
+
+    WEIGHTS = Path(__file__).parent / "weights/generator.keras"
 
     def __init__(self, generator, working_size=160):
         if working_size < 1:
@@ -72,13 +74,13 @@ class Colorizer:
         Raises:
             FileNotFoundError: this copy of the package came without it.
         """
-        if not WEIGHTS.is_file():
+        if not cls.WEIGHTS.is_file():
             raise FileNotFoundError(
-                f"This copy of colorizer_tf came without weights ({WEIGHTS}). Train "
-                "some, with `make run` or notebooks/02_train.ipynb, and load them: "
-                'Colorizer.load("runs/sample/generator.keras").'
+                f"This copy of colorizer_tf came without weights, {cls.WEIGHTS}. "
+                "Train some, with `make run` or notebooks/02_train.ipynb, and load "
+                'them: Colorizer.load("runs/sample/generator.keras").'
             )
-        return cls.load(WEIGHTS, **kwargs)
+        return cls.load(cls.WEIGHTS, **kwargs)
 
     def colorize(self, photo, strength=1.0):
         """Returns a photo in colour.
@@ -216,7 +218,8 @@ def _find_stride(generator):
     errors = []
     for size in range(32, 257, 32):
         try:
-            shape = generator(keras.KerasTensor((1, size, size, 1))).shape
+            # Real zeros: Keras' own inference of shapes lets wrong ones pass.
+            shape = generator(np.zeros((1, size, size, 1), np.float32)).shape
         except Exception as error:  # a model may fail in any way at a wrong size
             errors.append(error)
             continue

@@ -110,10 +110,10 @@ def read_gray(path):
         else:
             # JPEG holds luma as such: its chroma need not even be decoded.
             image.draft("L", None)
-            image = ImageOps.exif_transpose(image)
-            gray, alpha = np.asarray(_to_luma(image)), None
-            if image.has_transparency_data:
-                alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            upright = ImageOps.exif_transpose(image)
+            gray, alpha = np.asarray(_to_luma(upright)), None
+            if upright.has_transparency_data:
+                alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
         return GrayPhoto(gray, alpha, _read_metadata(image))
 
 
@@ -168,7 +168,8 @@ def _open_photo(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
+            with open(path, "rb") as file, Image.open(file) as image:
                 yield image
     except Exception as error:  # damaged files make Pillow raise of all kinds
         reason = str(error) or type(error).__name__
@@ -252,6 +253,7 @@ def _read_exif(image):
         ifd = {name: _keep_bytes(value) for name, value in source.get_ifd(tag).items()}
         if ifd:
             exif.get_ifd(tag).update(ifd)
+            exif[tag] = ifd  # Pillow's TIFF writer looks for it here
     return exif if exif.tobytes() != Image.Exif().tobytes() else None
 
 
