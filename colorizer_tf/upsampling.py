@@ -57,16 +57,19 @@ def fit_chroma(luma, chroma):
     Returns:
         Slope and offset, float32 (h, w, 2) each.
     """
-    luma, guide = luma[..., None], _soften(luma)[..., None]
-    guide_mean, chroma_mean = _box_mean(guide), _box_mean(chroma)
-    variance = _box_mean(guide * guide) - guide_mean**2
-    covariance = _box_mean(guide * chroma) - guide_mean * chroma_mean
-    slope = covariance / (variance + EPSILON)
-    offset = _box_mean(chroma_mean - slope * guide_mean)
-    slope = _box_mean(slope)
-    # The windows blur small and vivid colours away: what is missing comes back.
-    fitted = slope * luma + offset
-    return slope, offset + chroma - _soften(fitted)
+    guide = _soften(luma)
+    guide_mean = _box_mean(guide)
+    variance = _box_mean(guide * guide) - guide_mean * guide_mean + EPSILON
+    slopes, offsets = [], []
+    for plane in cv2.split(chroma):
+        mean = _box_mean(plane)
+        slope = (_box_mean(guide * plane) - guide_mean * mean) / variance
+        offset = _box_mean(mean - slope * guide_mean)
+        slope = _box_mean(slope)
+        # The windows blur small and vivid colours away: what is missing comes back.
+        offsets.append(offset + plane - _soften(slope * luma + offset))
+        slopes.append(slope)
+    return cv2.merge(slopes), cv2.merge(offsets)
 
 
 def paint(gray, slope, offset):
@@ -133,14 +136,13 @@ def _paint_band(gray, white, red, red_offset, blue, blue_offset):
     )
 
 
-def _box_mean(planes):
-    means = cv2.blur(planes, (2 * RADIUS + 1, 2 * RADIUS + 1))
-    return means.reshape(planes.shape)  # OpenCV drops a single channel
+def _box_mean(plane):
+    return cv2.blur(plane, (2 * RADIUS + 1, 2 * RADIUS + 1))
 
 
-def _soften(planes):
-    """Brings planes down to a quarter of the size and up again."""
-    height, width = planes.shape[:2]
+def _soften(plane):
+    """Brings a plane down to a quarter of the size and up again."""
+    height, width = plane.shape
     small = (max(1, width // CHROMA_STEP), max(1, height // CHROMA_STEP))
-    planes = cv2.resize(planes, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(planes, (width, height))
+    plane = cv2.resize(plane, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(plane, (width, height))
