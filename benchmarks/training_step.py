@@ -12,11 +12,10 @@ import os
 import platform
 import time
 
+import colorizer_tf as ct
 import keras
 import numpy as np
 from keras import layers
-
-import colorizer_tf as ct
 
 
 def build_original_generator():
@@ -74,7 +73,7 @@ def main():
     args = parser.parse_args()
 
     ours = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
-    ours.compile(keras.optimizers.Adam(5e-4), keras.optimizers.Adam(2e-4))
+    ours.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(2e-4))
     original = ct.ColorizationGAN(
         build_original_generator(),
         build_original_discriminator(),

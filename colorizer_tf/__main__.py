@@ -50,7 +50,7 @@ def _parse(arguments):
         "--working-size",
         type=int,
         metavar="PIXELS",
-        help="shorter side of what the network sees (160)",
+        help="shorter side of what the network sees (128)",
     )
     colorize.add_argument(
         "--format",

@@ -49,9 +49,9 @@ def join_luma_chroma(luma, chroma):
     factor = ops.minimum(
         (1 - luma) / ops.maximum(highest, above), luma / ops.maximum(-lowest, below)
     )
-    return ops.concatenate(
-        [luma + factor * red, luma + factor * green, luma + factor * blue], axis=-1
-    )
+    channels = [luma + factor * offset for offset in (red, green, blue)]
+    # What is outside by now is so by rounding alone.
+    return ops.clip(ops.concatenate(channels, axis=-1), 0, 1)
 
 
 def colourfulness(rgb):

@@ -36,7 +36,7 @@ class Colorizer:
 
     WEIGHTS = Path(__file__).parent / "weights/generator.keras"
 
-    def __init__(self, generator, working_size=160):
+    def __init__(self, generator, working_size=128):
         if working_size < 1:
             raise ValueError(
                 f"working_size must be at least 1. Received: {working_size}"

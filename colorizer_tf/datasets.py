@@ -22,19 +22,27 @@ CACHE_BYTES = 2 * 2**30
 
 @dataclass
 class Split:
-    """Photos by side, and those that were left out and why; lists of paths."""
+    """Photos by side, and those that were left out and why; lists of paths.
+
+    `source` says where `load_split` took them from: a folder, or "sample".
+    """
 
     train: list[Path] = field(default_factory=list)
     validation: list[Path] = field(default_factory=list)
     test: list[Path] = field(default_factory=list)
     near_gray: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
+    source: str = ""
+
+    @property
+    def photos(self):
+        """All of them, those that were left out too, sorted."""
+        kept = self.train + self.validation + self.test
+        return sorted(kept + self.near_gray + self.unreadable)
 
     def __str__(self):
-        kept = len(self.train) + len(self.validation) + len(self.test)
-        found = kept + len(self.near_gray) + len(self.unreadable)
         return (
-            f"{found} photos: {len(self.train)} for training, "
+            f"{len(self.photos)} photos: {len(self.train)} for training, "
             f"{len(self.validation)} for validation, {len(self.test)} for the test; "
             f"left out: {len(self.near_gray)} near-gray, "
             f"{len(self.unreadable)} unreadable"
@@ -136,25 +144,33 @@ def make_dataset(
     def square(index, crop_seed):
         photo = read(int(index))
         if photo is None:
-            return np.zeros((0, 0, 3), np.uint8)
+            return np.zeros((image_size, image_size, 3), np.uint8), False
         crop = random_square if training else central_square
-        return crop(photo, image_size, np.random.default_rng(crop_seed))
+        return crop(photo, image_size, np.random.default_rng(crop_seed)), True
 
-    def to_pair(colour):
-        colour = tf.cast(colour, tf.float32) / 255
+    def to_pair(colour, readable):
+        tf.debugging.assert_equal(
+            tf.reduce_any(readable), True, "None of the photos of a batch can be read."
+        )
+        # Broken photos leave their batch here, not by a filter before it, so
+        # that the number of batches is known.
+        colour = tf.cast(tf.boolean_mask(colour, readable), tf.float32) / 255
         return rgb_to_luma(colour), colour
+
+    def load(index, crop_seed):
+        colour, readable = tf.numpy_function(
+            square, (index, crop_seed), (tf.uint8, tf.bool)
+        )
+        return (
+            tf.ensure_shape(colour, (image_size, image_size, 3)),
+            tf.ensure_shape(readable, ()),
+        )
 
     scalar = tf.TensorSpec((), tf.int64)
     return (
         tf.data.Dataset.from_generator(order, output_signature=(scalar, scalar))
-        .map(
-            lambda *element: tf.ensure_shape(
-                tf.numpy_function(square, element, tf.uint8), (None, None, 3)
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        .filter(lambda colour: tf.size(colour) > 0)
-        .map(lambda colour: tf.ensure_shape(colour, (image_size, image_size, 3)))
+        .apply(tf.data.experimental.assert_cardinality(len(photos)))
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .map(to_pair)
         .prefetch(2)

@@ -1,6 +1,5 @@
 """The five measures: accuracy, naturalness, detail, time, throughput."""
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from colorizer_tf.color import colourfulness, rgb_to_luma
 from colorizer_tf.photos import read_photo
@@ -90,24 +89,24 @@ def evaluate(colorizer, photos):
     photos = list(photos)
     if not photos:
         raise ValueError("There are no photos to evaluate on.")
-    originals, grays, results, seconds = [], [], [], []
-    for path in tqdm(photos, "colorizing", unit="photo", mininterval=1):
-        original = read_original(path)
-        gray = to_gray(original)
-        if not results:
-            colorizer.colorize(gray)  # the first call builds the network's graph
-        start = time.perf_counter()
-        results.append(colorizer.colorize(gray))
-        seconds.append(time.perf_counter() - start)
-        originals.append(original)
-        grays.append(gray)
-    colorized, errors = _measure(grays, results, originals)
+    of_colorized, of_gray, seconds = [], [], []
+    with ThreadPoolExecutor(2) as pool:
+        for path in tqdm(photos, "colorizing", unit="photo", mininterval=2):
+            original = read_original(path)
+            gray = to_gray(original)
+            if not seconds:
+                colorizer.colorize(gray)  # the first call builds the network's graph
+            start = time.perf_counter()
+            result = colorizer.colorize(gray)
+            seconds.append(time.perf_counter() - start)
+            unchanged = np.repeat(gray, 3, axis=-1)
+            rows = pool.map(_measure_photo, (result, unchanged), [original] * 2)
+            for measured, row in zip((of_colorized, of_gray), rows, strict=True):
+                measured.append(row)
+    colorized, errors = _summarize(of_colorized)
     colorized.seconds = float(np.median(seconds))
     colorized.photos_per_second = len(photos) / sum(seconds)
-    gray, _ = _measure(
-        grays, [np.repeat(gray, 3, axis=-1) for gray in grays], originals
-    )
-    return Evaluation(colorized, gray, errors, photos)
+    return Evaluation(colorized, _summarize(of_gray)[0], errors, photos)
 
 
 def read_original(path):
@@ -148,9 +147,7 @@ def format_measures(rows):
     return "\n".join(lines)
 
 
-def _measure(grays, results, originals):
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(_measure_photo, grays, results, originals))
+def _summarize(rows):
     mse, ssim, ciede2000, colour, real_colour, palette, real_palette, detail = (
         np.array(column) for column in zip(*rows, strict=True)
     )
@@ -167,7 +164,7 @@ def _measure(grays, results, originals):
     return measures, mse
 
 
-def _measure_photo(gray, result, original):
+def _measure_photo(result, original):
     result_lab, original_lab = rgb2lab(result), rgb2lab(original)
     window = min(7, *original.shape[:2])
     real, colorized = np.float32(original) / 255, np.float32(result) / 255
@@ -181,7 +178,7 @@ def _measure_photo(gray, result, original):
         float(colourfulness(real)),
         _palette(result_lab),
         _palette(original_lab),
-        np.abs(255 * np.asarray(rgb_to_luma(colorized)) - gray).mean(),
+        np.abs(255 * np.asarray(rgb_to_luma(colorized)) - to_gray(original)).mean(),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import skimage.data
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from colorizer_tf.datasets import Split, split_photos
 from colorizer_tf.photos import find_photos
@@ -50,6 +50,10 @@ def load_split(photos="", seed=0):
 
     Returns:
         A `Split`.
+
+    Raises:
+        FileNotFoundError: the folder is not there, or has no photos.
+        ValueError: it has too few photos to divide.
     """
     own_set = PROJECT / "data/photos"
     if not photos and not own_set.is_dir():
@@ -59,7 +63,14 @@ def load_split(photos="", seed=0):
         return sample_split()
     folder = project_path(photos, own_set)
     print(f"Photos: {folder}")
-    return split_photos(find_photos(folder), seed=seed)
+    split = split_photos(find_photos(folder), seed=seed)
+    split.source = str(folder)
+    if not (split.train and split.validation and split.test):
+        raise ValueError(
+            f"{folder} has too few photos for three sides: {split}. Add photos, or "
+            "try another seed."
+        )
+    return split
 
 
 def sample_split(folder=None):
@@ -79,7 +90,8 @@ def sample_split(folder=None):
                 for name in names:
                     _write_tiles(_sample_photo(name), unfinished / side / name)
     print(f"The sample of five photographs, cut into tiles: {folder}")
-    split = Split(**{side: find_photos(folder / side) for side in SAMPLE_SIDES})
+    sides = {side: find_photos(folder / side) for side in SAMPLE_SIDES}
+    split = Split(**sides, source="sample")
     print(split)
     return split
 

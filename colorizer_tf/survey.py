@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from colorizer_tf.photos import PhotoError, read_photo
 
@@ -78,3 +78,20 @@ def survey_photo(path):
         chroma=float(np.hypot(lab[..., 1], lab[..., 2]).mean()),
         fingerprint=(tiny[:, 1:] > tiny[:, :-1]).ravel(),
     )
+
+
+def find_duplicates(facts, distance=20):
+    """Returns the pairs of paths of photos that look alike.
+
+    Args:
+        facts: `PhotoFacts`, as from `survey_photos`.
+        distance: two photos look alike when at most so many of the 256 bits of
+            their fingerprints differ; 0 to 256.
+    """
+    facts = [fact for fact in facts if not fact.error]
+    bits = np.array([fact.fingerprint for fact in facts])
+    return [
+        (facts[i].path, facts[i + 1 + j].path)
+        for i in range(len(facts))
+        for j in np.flatnonzero((bits[i + 1 :] ^ bits[i]).sum(axis=1) <= distance)
+    ]

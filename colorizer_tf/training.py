@@ -12,6 +12,7 @@ import numpy as np
 
 from colorizer_tf.figures import plot_rows
 from colorizer_tf.photos import whole_file
+from colorizer_tf.sources import PROJECT
 
 CHECKPOINT = "checkpoint.weights.h5"
 
@@ -55,6 +56,30 @@ def open_run(run_dir, settings):
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
     return 0
+
+
+def find_runs(runs=""):
+    """Returns the folders of finished or unfinished runs, as absolute paths.
+
+    Args:
+        runs: run folders separated by commas; empty means the latest one in the
+            project's folder runs, if any.
+
+    Raises:
+        FileNotFoundError: one of them holds no generator.
+        ValueError: two of them have the same name.
+    """
+    if not runs:
+        generators = PROJECT.glob("runs/*/generator.keras")
+        latest = sorted(generators, key=lambda path: path.stat().st_mtime)[-1:]
+        return [path.parent for path in latest]
+    folders = [Path(run.strip()).expanduser().absolute() for run in runs.split(",")]
+    for folder in folders:
+        if not (folder / "generator.keras").is_file():
+            raise FileNotFoundError(f"{folder} is no run: it has no generator.keras.")
+    if len({folder.name for folder in folders}) < len(folders):
+        raise ValueError(f"The run folders must have different names: {runs}")
+    return folders
 
 
 def write_json(path, values):

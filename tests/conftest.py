@@ -1,0 +1,56 @@
+import colorizer_tf as ct
+
+# isort: split
+# The package comes first: it says how TensorFlow is to start.
+import cv2
+import keras
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session")
+def make_photo():
+    """A function that makes a smooth uint8 RGB photo full of colour."""
+
+    def make(height, width, seed=0):
+        patches = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), np.uint8)
+        return cv2.resize(patches, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_photos(make_photo):
+    """A function that writes PNG photos to a folder and returns their paths."""
+
+    def write(folder, count, height=20, width=24):
+        folder.mkdir(exist_ok=True)
+        paths = [folder / f"photo_{number:02}.png" for number in range(count)]
+        for number, path in enumerate(paths):
+            Image.fromarray(make_photo(height, width, seed=number)).save(path)
+        return paths
+
+    return write
+
+
+@pytest.fixture
+def generator():
+    """A tiny generator that already gives strong colours."""
+    keras.utils.set_random_seed(0)
+    generator = ct.build_generator(widths=(8, 16))
+    kernel, bias = generator.get_layer("chroma").get_weights()
+    rng = np.random.default_rng(0)
+    generator.get_layer("chroma").set_weights(
+        [rng.normal(0, 0.5, kernel.shape), rng.normal(0, 0.1, bias.shape)]
+    )
+    return generator
+
+
+@pytest.fixture
+def discriminator():
+    keras.utils.set_random_seed(1)
+    return ct.build_discriminator(image_size=16, widths=(8, 16))

@@ -1,0 +1,259 @@
+import shutil
+import unicodedata
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorizer_tf.datasets import make_dataset, random_square, split_photos
+
+SIDES = ("train", "validation", "test")
+
+
+def sides(split):
+    return {path.name: side for side in SIDES for path in getattr(split, side)}
+
+
+def passes(dataset, count):
+    """The colour photos of each of the next passes over a dataset."""
+    return [np.concatenate([colour for _, colour in dataset]) for _ in range(count)]
+
+
+def equal(photos, others):
+    return np.array_equal(photos, others)
+
+
+@pytest.fixture
+def photos(tmp_path, write_photos):
+    return write_photos(tmp_path / "photos", 40)
+
+
+@pytest.fixture
+def broken(tmp_path):
+    path = tmp_path / "broken.jpg"
+    path.write_text("no photo")
+    return path
+
+
+def split_in_thirds(photos, seed=0):
+    return split_photos(
+        photos, test_fraction=1 / 3, validation_fraction=1 / 3, seed=seed
+    )
+
+
+def test_each_photo_lies_on_one_side(photos):
+    split = split_in_thirds(photos)
+
+    assert sorted(split.train + split.validation + split.test) == photos
+    assert all(len(getattr(split, side)) >= 5 for side in SIDES)
+
+
+def test_the_fractions_are_those_of_the_sides(photos):
+    assert split_photos(photos, test_fraction=1, validation_fraction=0).test == photos
+    assert split_photos(photos, 0, validation_fraction=1).validation == photos
+    assert split_photos(photos, 0, 0).train == photos
+
+
+def test_a_photo_keeps_its_side_when_others_are_added(photos):
+    few, all_photos = (
+        sides(split_in_thirds(photos[::3])),
+        sides(split_in_thirds(photos)),
+    )
+
+    assert few == {name: all_photos[name] for name in few}
+
+
+def test_a_photo_keeps_its_side_when_the_order_changes(photos):
+    assert sides(split_in_thirds(photos[::-1])) == sides(split_in_thirds(photos))
+
+
+def test_a_photo_keeps_its_side_in_another_folder(photos, tmp_path):
+    elsewhere = shutil.copytree(photos[0].parent, tmp_path / "elsewhere")
+
+    moved = split_in_thirds(sorted(elsewhere.iterdir()))
+
+    assert sides(moved) == sides(split_in_thirds(photos))
+
+
+def test_a_photo_keeps_its_side_whatever_form_of_unicode_names_it(tmp_path, photos):
+    names = [f"été {number}.png" for number in range(20)]
+    forms = {}
+    for form in ("NFC", "NFD"):
+        (tmp_path / form).mkdir()
+        paths = [tmp_path / form / unicodedata.normalize(form, name) for name in names]
+        for path in paths:
+            shutil.copy(photos[0], path)
+        forms[form] = list(sides(split_in_thirds(paths)).values())
+
+    assert forms["NFC"] == forms["NFD"]
+
+
+def test_another_seed_gives_another_split(photos):
+    assert sides(split_in_thirds(photos)) != sides(split_in_thirds(photos, seed=1))
+
+
+def test_near_gray_photos_are_left_out_and_counted_aloud(photos, tmp_path, capsys):
+    gray = tmp_path / "gray.png"
+    Image.new("RGB", (20, 20), (120, 121, 120)).save(gray)
+
+    split = split_photos([*photos, gray])
+
+    assert split.near_gray == [gray]
+    assert gray.name not in sides(split)
+    assert "1 near-gray" in capsys.readouterr().out
+    assert gray.name in sides(split_photos([*photos, gray], keep_near_gray=True))
+
+
+def test_a_split_names_broken_photos_and_leaves_them_out(photos, broken):
+    with pytest.warns(UserWarning, match=r"broken\.jpg"):
+        split = split_photos([broken, *photos])
+
+    assert split.unreadable == [broken]
+    assert split.photos == sorted([broken, *photos])
+    assert sorted(sides(split)) == [path.name for path in photos]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_dataset_names_broken_photos_and_leaves_them_out(photos, broken, training):
+    with pytest.warns(UserWarning, match=r"broken\.jpg"):
+        (colour,) = passes(make_dataset([broken, *photos], 16, training=training), 1)
+
+    assert len(colour) == len(photos)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_broken_photo_alone_in_its_batch_is_left_out(photos, broken, batch_size):
+    paths = [photos[0], photos[1], broken]
+
+    with pytest.warns(UserWarning, match=r"broken\.jpg"):
+        (colour,) = passes(make_dataset(paths, 16, batch_size=batch_size), 1)
+
+    assert len(colour) == 2
+
+
+def test_a_dataset_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no photos"):
+        make_dataset([])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pairs_are_gray_and_colour_in_float32(photos, training):
+    batches = list(make_dataset(photos[:5], 16, batch_size=2, training=training))
+
+    assert [gray.shape for gray, _ in batches] == [(2, 16, 16, 1)] * 2 + [
+        (1, 16, 16, 1)
+    ]
+    for gray, colour in batches:
+        assert colour.shape == (*gray.shape[:3], 3)
+        assert gray.dtype == colour.dtype == "float32"
+        assert colour.numpy().min() >= 0
+        assert 0.5 < colour.numpy().max() <= 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_shapes_and_number_are_known_before_the_first_batch(photos, training):
+    dataset = make_dataset(photos, 16, batch_size=9, training=training)
+
+    assert dataset.cardinality() == 5
+    gray, colour = dataset.element_spec
+    assert gray.shape.as_list() == [None, 16, 16, 1]
+    assert colour.shape.as_list() == [None, 16, 16, 3]
+
+
+def test_gray_is_the_bt601_luma_of_colour(photos):
+    for gray, colour in make_dataset(photos, 16, training=True):
+        for gray_photo, photo in zip(gray.numpy(), colour.numpy(), strict=True):
+            expected = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+            np.testing.assert_allclose(gray_photo[..., 0], expected, atol=1e-6)
+
+
+def test_evaluation_takes_the_central_squares_in_order(tmp_path, make_photo):
+    wide, tall = make_photo(16, 40, seed=1), make_photo(37, 16, seed=2)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    paths = [tmp_path / "wide.png", tmp_path / "tall.png"]
+
+    first, second = passes(make_dataset(paths, 16), 2)
+
+    np.testing.assert_allclose(first[0] * 255, wide[:, 12:28], atol=1e-3)
+    np.testing.assert_allclose(first[1] * 255, tall[10:26], atol=1e-3)
+    assert equal(first, second)
+
+
+def test_each_epoch_of_training_has_each_photo_once_in_an_order_of_its_own(tmp_path):
+    levels = range(0, 240, 20)
+    paths = [tmp_path / f"{level}.png" for level in levels]
+    for level, path in zip(levels, paths, strict=True):
+        Image.new("RGB", (20, 30), (level, 0, 200)).save(path)
+
+    orders = [
+        (255 * colour[:, 0, 0, 0]).round().astype(int).tolist()
+        for colour in passes(make_dataset(paths, 16, 5, training=True), 3)
+    ]
+
+    assert all(sorted(order) == list(levels) for order in orders)
+    assert len({tuple(order) for order in [*orders, levels]}) == 4
+
+
+def test_training_depends_on_the_seed_and_the_number_of_the_epoch(photos):
+    def dataset(**kwargs):
+        return make_dataset(photos[:8], 16, batch_size=3, training=True, **kwargs)
+
+    first, second, third = passes(dataset(seed=5), 3)
+
+    assert not equal(first, second)
+    assert equal(first, passes(dataset(seed=5), 1)[0])
+    assert equal(second, passes(dataset(seed=5, first_epoch=1), 1)[0])
+    assert equal(third, passes(dataset(seed=5, first_epoch=1), 2)[1])
+    assert not equal(first, passes(dataset(seed=6), 1)[0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_photos_smaller_than_the_pairs_are_enlarged(tmp_path, write_photos, training):
+    paths = write_photos(tmp_path / "small", 3, height=5, width=7)
+
+    (colour,) = passes(make_dataset(paths, 32, training=training), 1)
+
+    assert colour.shape == (3, 32, 32, 3)
+    assert colour.std() > 0.05
+
+
+def ramp(height, width):
+    """A photo whose red says how far right a pixel lies, and green how far down."""
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[..., 0] = 4 * np.arange(width)
+    photo[..., 1] = 4 * np.arange(height)[:, None]
+    return photo
+
+
+def test_random_squares_lie_anywhere_in_the_photo_and_are_mirrored_half_the_time():
+    photo = ramp(20, 50)
+
+    squares = np.int16(
+        [random_square(photo, 16, np.random.default_rng(i)) for i in range(100)]
+    )
+
+    assert squares.shape == (100, 16, 16, 3)
+    mirrored = squares[:, 0, 0, 0] > squares[:, 0, -1, 0]
+    upside_down = squares[:, 0, 0, 1] > squares[:, -1, 0, 1]
+    assert 30 < mirrored.sum() < 70
+    assert not upside_down.any()
+    assert squares[..., 0].min() == 0
+    assert squares[..., 0].max() == 4 * 49
+    assert squares[..., 1].min() == 0
+    assert squares[..., 1].max() == 4 * 19
+
+
+def test_random_squares_are_zoomed_without_a_change_of_aspect():
+    photo = ramp(20, 50)
+
+    squares = np.int16(
+        [random_square(photo, 16, np.random.default_rng(i)) for i in range(100)]
+    )
+
+    widths = np.abs(squares[:, 0, -1, 0] - squares[:, 0, 0, 0])
+    heights = squares[:, -1, 0, 1] - squares[:, 0, 0, 1]
+    np.testing.assert_allclose(widths, heights, atol=2)
+    assert widths.min() == 4 * 15
+    assert widths.max() > 4 * 18

@@ -1,0 +1,95 @@
+"""Every notebook, run by papermill from a folder that is not its own."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+NOTEBOOKS = sorted(PROJECT.glob("notebooks/*.ipynb"))
+TINY = {"photos": "sample", "image_size": 32, "epochs": 1, "limit": 8, "batch_size": 4}
+
+
+def run(name, tmp_path, **parameters):
+    path = PROJECT / "notebooks" / f"{name}.ipynb"
+    known = papermill.inspect_notebook(path)
+    assert parameters.keys() <= known.keys()
+    return papermill.execute_notebook(
+        path,
+        tmp_path / f"{name}.ipynb",
+        parameters,
+        cwd=tmp_path,
+        progress_bar=False,
+        execution_timeout=300,
+    )
+
+
+def printed(notebook):
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def pictures(notebook):
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_clean_and_has_parameters(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.cells[0].source.startswith("# ")
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    assert sum("parameters" in tag for tag in tags) == 1
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.parametrize("name", ["README.md", "Makefile"])
+def test_papermill_lines_name_parameters_that_exist(name):
+    text = (PROJECT / name).read_text().replace("\\\n", " ")
+    lines = re.findall(r"papermill .*?notebooks/(\w+)\.ipynb(.*)", text)
+    assert lines
+    for notebook, options in lines:
+        known = papermill.inspect_notebook(PROJECT / f"notebooks/{notebook}.ipynb")
+        assert set(re.findall(r"-[pry] (\w+)", options)) <= known.keys()
+
+
+def test_explore_shows_photos(tmp_path):
+    notebook = run("01_explore_data", tmp_path, photos="sample", image_size=32)
+    assert "136 photos: 93 for training" in printed(notebook)
+    assert pictures(notebook) >= 4
+
+
+def test_train_goes_on_and_evaluate_compares(tmp_path):
+    run("02_train", tmp_path, **TINY, run_dir="one")
+    notebook = run("02_train", tmp_path, **TINY | {"epochs": 2}, run_dir="one")
+    assert "epoch   2/2" in printed(notebook)
+    assert "epoch   1/2" not in printed(notebook)
+    run_dir = tmp_path / "one"
+    assert (run_dir / "pictures/epoch_0002.png").is_file()
+    assert json.loads((run_dir / "settings.json").read_text())["batch_size"] == 4
+    assert json.loads((run_dir / "figures.json").read_text())["epochs"] == 2
+
+    shutil.copytree(run_dir, tmp_path / "two")
+    notebook = run("03_evaluate", tmp_path, runs="one, two", limit=3)
+    assert "unchanged gray" in printed(notebook)
+    assert pictures(notebook) == 3
+    assert {"test_photos.png", "test_extremes.png", "curves.png"} <= {
+        path.name for path in run_dir.iterdir()
+    }
+    figures = json.loads((run_dir / "evaluation.json").read_text())
+    assert figures["one"]["photos"] == 3
+    assert figures.keys() == {"one", "two"}
+
+
+def test_train_refuses_a_run_folder_with_other_settings(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/settings.json").write_text('{"batch_size": 64}')
+    with pytest.raises(papermill.PapermillExecutionError, match="batch_size: 64 there"):
+        run("02_train", tmp_path, **TINY, run_dir="one")
