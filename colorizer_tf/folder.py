@@ -26,7 +26,7 @@ from colorizer_tf.upsampling import check_strength, paint_chroma
 
 RECORD = ".colorizer_tf.jsonl"
 # A batch holds so many pixels at most, at the network's size and at full size.
-NETWORK_PIXELS = 2**20
+NETWORK_PIXELS = 2**18
 PHOTO_PIXELS = 2**25
 
 
