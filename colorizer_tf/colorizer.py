@@ -1,30 +1,51 @@
-"""A trained generator, used: on a photo of any size."""
+"""A trained generator, used: on a photo of any size, a file, a folder."""
 
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
+import tensorflow as tf
 
-from colorizer_tf.color import join_luma_chroma, rgb_to_chroma
+from colorizer_tf.color import BLUE, GREEN, RED, rgb_to_chroma
+from colorizer_tf.folder import colorize_folder
+from colorizer_tf.photos import read_gray, write_photo
+from colorizer_tf.upsampling import paint_chroma
 
-STRIDE = 32
+LONGEST = 4
 
 
 class Colorizer:
     """Gives gray photos their colours with a trained generator.
 
     Args:
-        generator: a Keras model from gray (B, H, W, 1) to RGB (B, H, W, 3), in
-            [0, 1], for H and W that are multiples of 32.
+        generator: a Keras model from gray (B, H, W, 1) to RGB (B, H, W, 3), both
+            in [0, 1]. H and W may be free, up to strides of 256, or fixed.
         working_size: the network sees the photo scaled down so that its shorter
-            side has at most this many pixels; its chroma is brought up again,
-            the luma of the result is the photo's own.
+            side has at most this many pixels, and its longer side at most four
+            times as many. Its chroma is brought up again along the edges of the
+            luma; the luma of the result is the photo's own.
+
+    Attributes:
+        network: the generator as a compiled function, from gray to RGB.
+        WEIGHTS: where the generator that comes with the package lies.
+
+    Raises:
+        ValueError: the model is none from gray to RGB of the same size.
     """
 
+    WEIGHTS = Path(__file__).parent / "weights/generator.keras"
+
     def __init__(self, generator, working_size=128):
+        if working_size < 1:
+            raise ValueError(
+                f"working_size must be at least 1. Received: {working_size}"
+            )
         self.generator = generator
         self.working_size = working_size
+        self._fixed_size = _fixed_size(generator)
+        self._stride = None if self._fixed_size else _find_stride(generator)
+        self.network = _compile_network(generator)
 
     @classmethod
     def load(cls, path, **kwargs):
@@ -32,6 +53,7 @@ class Colorizer:
 
         Raises:
             FileNotFoundError: no such file.
+            ValueError: the file holds no generator.
         """
         path = Path(path)
         if not path.is_file():
@@ -39,52 +61,187 @@ class Colorizer:
                 f"There is no generator {path.absolute()}: train one with "
                 "notebooks/02_train.ipynb, or name another file."
             )
-        return cls(keras.models.load_model(path, compile=False), **kwargs)
+        try:
+            generator = keras.models.load_model(path, compile=False)
+        except Exception as error:  # Keras has no one error for a broken file
+            raise ValueError(f"{path} cannot be loaded as a model: {error}") from error
+        return cls(generator, **kwargs)
 
-    def colorize(self, photo):
+    @classmethod
+    def pretrained(cls, **kwargs):
+        """Loads the generator that comes with the package.
+
+        Raises:
+            FileNotFoundError: this copy of the package came without it.
+        """
+        if not cls.WEIGHTS.is_file():
+            raise FileNotFoundError(
+                f"This copy of colorizer_tf came without weights, {cls.WEIGHTS}. "
+                "Train some, with `make run` or notebooks/02_train.ipynb, and load "
+                'them: Colorizer.load("runs/sample/generator.keras").'
+            )
+        return cls.load(cls.WEIGHTS, **kwargs)
+
+    def colorize(self, photo, strength=1.0):
         """Returns a photo in colour.
 
         Args:
-            photo: uint8 (H, W), (H, W, 1), or RGB (H, W, 3), whose own colours
-                are dropped.
+            photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
+                (H, W, 4), whose own colours and transparency are dropped.
+            strength: scales the colour; 0 gives the gray photo.
 
         Returns:
-            uint8 RGB of the same size, (H, W, 3). Turned gray again it is the
+            RGB of the same size and type, (H, W, 3). Turned gray again it is the
             photo that came in, to within a level.
         """
-        gray = _to_gray(np.asarray(photo))
-        height, width = gray.shape
-        scale = min(1, self.working_size / min(height, width))
-        small = cv2.resize(
-            gray,
-            (max(1, round(scale * width)), max(1, round(scale * height))),
-            interpolation=cv2.INTER_AREA,
-        )
-        chroma = cv2.resize(self._predict_chroma(small), (width, height))
-        rgb = np.asarray(join_luma_chroma(gray[..., None], chroma))
-        return (255 * rgb).round().astype(np.uint8)
+        gray = to_gray(photo)
+        luma = self.shrink(gray)
+        return paint_chroma(gray, luma, self.predict_chroma([luma])[0], strength)
 
-    def _predict_chroma(self, gray):
-        # The network takes multiples of its strides: what is missing is filled
-        # by repeating the edge, and cut off afterwards.
-        height, width = gray.shape
-        padded = cv2.copyMakeBorder(
-            gray, 0, -height % STRIDE, 0, -width % STRIDE, cv2.BORDER_REPLICATE
-        )
-        rgb = self.generator.predict_on_batch(padded[None, ..., None])[0]
-        return np.asarray(rgb_to_chroma(rgb))[:height, :width]
+    def colorize_file(self, source, destination, strength=1.0):
+        """Colorizes a photo file.
+
+        Resolution, EXIF, colour profile and transparency go along where the
+        format of the result has them; 16 bits stay 16 in PNG and TIFF.
+
+        Args:
+            source: the photo; it is not touched.
+            destination: the result, in the format that its ending names, or a
+                folder that is there, for a result of the same name.
+            strength: scales the colour.
+
+        Returns:
+            The path of the result.
+
+        Raises:
+            PhotoError: the photo cannot be read, or the result not written.
+            ValueError: the result would replace the photo.
+        """
+        source, destination = Path(source), Path(destination)
+        if destination.is_dir():
+            destination = destination / source.name
+        if destination.resolve() == source.resolve():
+            raise ValueError(
+                f"The result would replace the photo {source}: name another file."
+            )
+        photo = read_gray(source)
+        write_photo(destination, self.colorize(photo.gray, strength), photo)
+        return destination
+
+    def colorize_folder(self, source, destination, strength=1.0, extension=None):
+        """Colorizes all photos below a folder; see `folder.colorize_folder`."""
+        return colorize_folder(self, source, destination, strength, extension)
+
+    def working_shape(self, height, width):
+        """The size, (h, w), at which the network sees a photo of this size."""
+        if self._fixed_size:
+            scale = min(1, self._fixed_size[0] / height, self._fixed_size[1] / width)
+        else:
+            scale = min(
+                1,
+                self.working_size / min(height, width),
+                LONGEST * self.working_size / max(height, width),
+            )
+        return max(1, round(scale * height)), max(1, round(scale * width))
+
+    def network_shape(self, height, width):
+        """The size of the network's input for photos that it sees at this size."""
+        if self._fixed_size:
+            return self._fixed_size
+        return height + -height % self._stride, width + -width % self._stride
+
+    def shrink(self, gray):
+        """Returns the luma that the network sees of a gray photo.
+
+        float32 (h, w) in [0, 1], from uint8 or uint16 (H, W).
+        """
+        height, width = self.working_shape(*gray.shape)
+        small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
+        return np.float32(small) / np.iinfo(gray.dtype).max
+
+    def predict_chroma(self, lumas):
+        """Runs the network on photos that share one `network_shape`.
+
+        Args:
+            lumas: a list of float32 (h, w), as `shrink` returns them.
+
+        Returns:
+            A list of chroma (Cb, Cr), float32 (h, w, 2).
+        """
+        # What is missing to the network's size is filled by mirroring the edge,
+        # and cut off afterwards.
+        batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
+        rgb = self.network(batch)
+        chroma = np.asarray(rgb_to_chroma(rgb))
+        if chroma.shape[:3] != batch.shape[:3] or not np.isfinite(chroma).all():
+            raise ValueError(
+                f"The generator must return finite RGB of shape {batch.shape[:3]} + "
+                f"(3,). Received: shape {tuple(rgb.shape)}, or NaN."
+            )
+        return [
+            part[: len(luma), : luma.shape[1]]
+            for part, luma in zip(chroma, lumas, strict=True)
+        ]
+
+    def _pad(self, luma):
+        height, width = self.network_shape(*luma.shape)
+        bottom, right = height - luma.shape[0], width - luma.shape[1]
+        return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
 
 
-def _to_gray(photo):
-    if photo.dtype != np.uint8:
-        raise ValueError(f"The photo must be uint8. Received: {photo.dtype}")
-    if photo.ndim == 3 and photo.shape[-1] == 1:
-        photo = photo[..., 0]
-    elif photo.ndim == 3 and photo.shape[-1] == 3:
-        return cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2GRAY)
-    if photo.ndim != 2 or not photo.size:
+def to_gray(photo):
+    """Returns the luma of a photo as its own type, (H, W); see `colorize`."""
+    photo = np.ascontiguousarray(photo)
+    if photo.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"The photo must be uint8 or uint16. Received: {photo.dtype}")
+    channels = photo.shape[2] if photo.ndim == 3 else 1
+    if photo.ndim not in (2, 3) or channels not in (1, 3, 4) or not photo.size:
         raise ValueError(
-            "The photo must be (H, W), (H, W, 1) or (H, W, 3), and not empty. "
-            f"Received: shape {photo.shape}"
+            "The photo must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), and not "
+            f"empty. Received: shape {photo.shape}"
         )
-    return np.float32(photo) / 255
+    if channels == 1:
+        return photo.reshape(photo.shape[:2])
+    # cv2.cvtColor is exact to a level for 8 bits, but not for 16.
+    weights = np.zeros((1, channels))
+    weights[0, :3] = RED, GREEN, BLUE
+    return cv2.transform(photo, weights)
+
+
+def _fixed_size(generator):
+    size = getattr(generator, "input_shape", (None,) * 4)[1:3]
+    return size if all(size) else None
+
+
+def _find_stride(generator):
+    """The smallest multiple of 32 that the model takes as height and width."""
+    errors = []
+    for size in range(32, 257, 32):
+        try:
+            # Real zeros: Keras' own inference of shapes lets wrong ones pass.
+            shape = generator(np.zeros((1, size, size, 1), np.float32)).shape
+        except Exception as error:  # a model may fail in any way at a wrong size
+            errors.append(error)
+            continue
+        if tuple(shape) == (1, size, size, 3):
+            return size
+        errors.append(f"it returns the shape {tuple(shape)} for {size}x{size} pixels")
+    raise ValueError(
+        "The generator must take gray (B, H, W, 1) and return RGB (B, H, W, 3), for "
+        f"H and W that are a multiple of 256 or less: {errors[0]}"
+    )
+
+
+def _compile_network(generator):
+    """One graph for all sizes, or one for each where the model needs to know."""
+
+    def network(gray):
+        return generator(gray, training=False)
+
+    try:
+        signature = [tf.TensorSpec((None, *generator.input_shape[1:3], 1))]
+        compiled = tf.function(network, input_signature=signature)
+        compiled.get_concrete_function()
+        return compiled
+    except Exception:  # such as UpSampling2D("bilinear"), in whatever way it fails
+        return tf.function(network)

@@ -2,17 +2,40 @@
 
 import contextlib
 import os
+import struct
 import warnings
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps
+import tifffile
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+QUALITY = 95
+PNG_HEAD = 33
 
 
 class PhotoError(ValueError):
-    """A file that is no readable photo; the message names it and says why."""
+    """A photo that cannot be read, or written; the message names the file."""
+
+
+@dataclass
+class GrayPhoto:
+    """A photo file as it is colorized.
+
+    Attributes:
+        gray: luma, uint8 or uint16 (H, W), turned as EXIF says.
+        alpha: opacity of the same type and size; None if the photo has none.
+        metadata: what goes along to the result: `dpi`, `exif` and `icc_profile`,
+            as Pillow takes them; each is there only if the file has it.
+    """
+
+    gray: np.ndarray
+    alpha: np.ndarray | None = None
+    metadata: dict = field(default_factory=dict)
 
 
 def find_photos(folder):
@@ -56,22 +79,101 @@ def read_photo(path, shorter_side=None):
     Raises:
         PhotoError: the file is missing, broken, or no photo.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if shorter_side:
-                    # JPEG decodes to an eighth at almost no cost.
-                    image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-                image = _to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error) or type(error).__name__
-        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
+    with _open_photo(path) as image:
+        if shorter_side:
+            # JPEG decodes to an eighth at almost no cost.
+            image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
+        image = _to_rgb(ImageOps.exif_transpose(image))
     if shorter_side and min(image.size) != shorter_side:
         scale = shorter_side / min(image.size)
         size = [max(shorter_side, round(scale * side)) for side in image.size]
         image = image.resize(size, Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def read_gray(path):
+    """Reads a photo of any kind for colorizing, at its own depth.
+
+    Pillow reads it, and OpenCV where a channel has 16 bits, of which Pillow
+    drops half in RGB. Of several pages, the first is taken.
+
+    Returns:
+        A `GrayPhoto`.
+
+    Raises:
+        PhotoError: the file is missing, broken, no photo, or has more than some
+            180 million pixels, Pillow's limit.
+    """
+    with _open_photo(path) as image:
+        if any(";16" in str(tile.args) for tile in image.tile):
+            gray, alpha = _read_deep(path, image)
+        else:
+            # JPEG holds luma as such: its chroma need not even be decoded.
+            image.draft("L", None)
+            upright = ImageOps.exif_transpose(image)
+            gray, alpha = np.asarray(_to_luma(upright)), None
+            if upright.has_transparency_data:
+                alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
+        return GrayPhoto(gray, alpha, _read_metadata(image))
+
+
+def photo_size(path):
+    """Returns the (height, width) of a photo as its file says, not turned.
+
+    Raises:
+        PhotoError: as `read_gray`; damage to the pixels goes unnoticed.
+    """
+    with _open_photo(path) as image:
+        return image.height, image.width
+
+
+def write_photo(path, rgb, source=None):
+    """Writes a photo in the format that the ending of its name says.
+
+    JPEG and WebP are written at quality 95. 16 bits stay 16 in PNG, written by
+    OpenCV, and TIFF, by tifffile; all else is written by Pillow at 8 bits.
+    Transparency stays in PNG, TIFF and WebP, and lies on white elsewhere.
+
+    Args:
+        path: the file, which is there as a whole or not at all.
+        rgb: uint8 or uint16, (H, W, 3).
+        source: a `GrayPhoto`, whose transparency and metadata go along.
+
+    Raises:
+        PhotoError: the file cannot be written, or there is no such format.
+    """
+    path = Path(path)
+    source = source or GrayPhoto(rgb)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise PhotoError(
+            f"{path} cannot be written: its ending must be one of "
+            f"{', '.join(EXTENSIONS)}."
+        )
+    file_format = Image.registered_extensions()[path.suffix.lower()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            if rgb.dtype == np.uint8 or file_format not in ("PNG", "TIFF"):
+                _write_with_pillow(temporary, file_format, rgb, source)
+            elif file_format == "PNG":
+                _write_deep_png(temporary, _with_alpha(rgb, source), source.metadata)
+            else:
+                _write_deep_tiff(temporary, _with_alpha(rgb, source), source.metadata)
+    except Exception as error:  # the full disk, and what no format can hold
+        raise PhotoError(f"{path} cannot be written: {error}") from error
+
+
+@contextlib.contextmanager
+def _open_photo(path):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
+            with open(path, "rb") as file, Image.open(file) as image:
+                yield image
+    except Exception as error:  # damaged files make Pillow raise of all kinds
+        reason = str(error) or type(error).__name__
+        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
 
 
 def _to_rgb(image):
@@ -89,6 +191,137 @@ def _to_rgb(image):
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _to_luma(image):
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        image = _to_rgb(image)
+    return image.convert("L")
+
+
+def _read_deep(path, image):
+    levels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None or levels.dtype != np.uint16:
+        raise ValueError("OpenCV cannot read its 16-bit pixels")
+    if image.format == "TIFF":  # whose orientation OpenCV applies itself
+        if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
+            levels = 65535 - levels  # 0 is white
+    else:
+        levels = _turn(levels, image.getexif().get(ExifTags.Base.Orientation, 1))
+    levels = np.ascontiguousarray(levels)
+    if levels.ndim == 2:
+        return levels, None
+    # OpenCV's channels are blue, green, red; its cvtColor is a level off here.
+    gray = cv2.transform(levels[..., :3], np.array([[0.114, 0.587, 0.299]]))
+    alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
+    return gray, alpha
+
+
+def _turn(pixels, orientation):
+    """Applies an EXIF orientation to an array, (H, W) or (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _read_metadata(image):
+    metadata = {}
+    if "dpi" in image.info:
+        metadata["dpi"] = tuple(map(float, image.info["dpi"]))
+    with contextlib.suppress(Exception):  # damaged EXIF is no reason to fail
+        if exif := _read_exif(image):
+            metadata["exif"] = exif
+    # A profile for gray or CMYK makes no sense of an RGB photo.
+    profile = image.info.get("icc_profile") or b""
+    if profile[16:20] == b"RGB ":
+        metadata["icc_profile"] = profile
+    return metadata
+
+
+def _read_exif(image):
+    """The EXIF that describes the photo, without what describes the file."""
+    exif = Image.Exif()
+    source = image.getexif()
+    for tag in (*range(269, 273), *range(305, 317), 33432, *range(40091, 40096)):
+        if tag in source:
+            exif[tag] = _keep_bytes(source[tag])
+    for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        ifd = {name: _keep_bytes(value) for name, value in source.get_ifd(tag).items()}
+        if ifd:
+            exif.get_ifd(tag).update(ifd)
+            exif[tag] = ifd  # Pillow's TIFF writer looks for it here
+    return exif if exif.tobytes() != Image.Exif().tobytes() else None
+
+
+def _keep_bytes(value):
+    # Pillow reads text as Latin-1, whatever it is, and writes ASCII.
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("latin-1", "replace")
+    return value
+
+
+def _with_alpha(rgb, source):
+    return rgb if source.alpha is None else np.dstack([rgb, source.alpha])
+
+
+def _write_with_pillow(path, file_format, rgb, source):
+    pixels = _with_alpha(rgb, source)
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    image = Image.fromarray(pixels)
+    if source.alpha is not None and file_format not in ("PNG", "TIFF", "WEBP"):
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    options = {"PNG": {"compress_level": 3}}.get(file_format, {"quality": QUALITY})
+    image.save(path, file_format, **options, **source.metadata)
+
+
+def _write_deep_png(path, pixels, metadata):
+    done, encoded = cv2.imencode(".png", _swap_red_blue(pixels))
+    if not done:
+        raise ValueError("OpenCV cannot encode it")
+    with open(path, "wb") as file:
+        file.write(encoded[:PNG_HEAD].data)
+        if "icc_profile" in metadata:
+            profile = zlib.compress(metadata["icc_profile"])
+            PngImagePlugin.putchunk(file, b"iCCP", b"ICC Profile\0\0", profile)
+        if "dpi" in metadata:
+            x, y = (round(dots / 0.0254) for dots in metadata["dpi"])
+            PngImagePlugin.putchunk(file, b"pHYs", struct.pack(">IIB", x, y, 1))
+        if "exif" in metadata:
+            exif = metadata["exif"].tobytes().removeprefix(b"Exif\0\0")
+            PngImagePlugin.putchunk(file, b"eXIf", exif)
+        file.write(encoded[PNG_HEAD:].data)
+
+
+def _write_deep_tiff(path, pixels, metadata):
+    """Writes a TIFF of 16 bits; of EXIF, the plain texts alone go along."""
+    texts = {
+        tag: value if isinstance(value, bytes) else value.encode()
+        for tag, value in metadata.get("exif", {}).items()
+        if isinstance(value, str | bytes)
+    }
+    tifffile.imwrite(
+        path,
+        pixels,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if pixels.shape[2] == 4 else None,
+        resolution=metadata.get("dpi"),
+        resolutionunit="INCH",
+        iccprofile=metadata.get("icc_profile"),
+        extratags=[(tag, "s", 0, text, True) for tag, text in texts.items()],
+        software=False,
+        metadata=None,
+    )
+
+
+def _swap_red_blue(pixels):
+    alpha = pixels.shape[2] == 4
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR)
 
 
 @contextlib.contextmanager

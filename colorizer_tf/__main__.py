@@ -1,0 +1,89 @@
+"""The commands: `python -m colorizer_tf colorize SOURCE DESTINATION`."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+
+def main(arguments=None):
+    """Runs a command; returns the exit code: 0 if all went well, else 1."""
+    options = _parse(arguments)
+    # A plain kill ends like Ctrl-C: what is being written is finished first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _colorize(options)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    except (OSError, ValueError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m colorizer_tf",
+        description="Gives black-and-white photos their colours.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    colorize = commands.add_parser(
+        "colorize",
+        help="colorize a photo, or all photos below a folder",
+        description="Colorizes a photo, or all photos below a folder into the same "
+        "tree of folders. Photos are never changed; results that are there and up "
+        "to date are skipped.",
+        epilog="Exit code: 0 if all went well, 1 if something failed, 2 for wrong "
+        "arguments, 130 if interrupted.",
+    )
+    colorize.add_argument("source", metavar="SOURCE", help="a photo, or a folder")
+    colorize.add_argument(
+        "destination", metavar="DESTINATION", help="a file for a photo, or a folder"
+    )
+    colorize.add_argument(
+        "--strength", type=float, default=1.0, help="of the colour; 0 is gray (1)"
+    )
+    colorize.add_argument(
+        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+    )
+    colorize.add_argument(
+        "--working-size",
+        type=int,
+        metavar="PIXELS",
+        help="shorter side of what the network sees (128)",
+    )
+    colorize.add_argument(
+        "--format",
+        choices=("bmp", "jpg", "png", "tif", "webp"),
+        help="of a folder's results (that of each photo)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _colorize(options):
+    source = Path(options.source)
+    if not source.exists():
+        raise FileNotFoundError(f"There is no photo or folder {source.absolute()}.")
+    # TensorFlow takes seconds to start: not for --help, nor for a wrong name.
+    from colorizer_tf.colorizer import Colorizer
+
+    size = {"working_size": options.working_size} if options.working_size else {}
+    if options.weights:
+        colorizer = Colorizer.load(options.weights, **size)
+    else:
+        colorizer = Colorizer.pretrained(**size)
+    if source.is_file():
+        print(colorizer.colorize_file(source, options.destination, options.strength))
+        return 0
+    report = colorizer.colorize_folder(
+        source,
+        options.destination,
+        options.strength,
+        f".{options.format}" if options.format else None,
+    )
+    print(report)
+    return 1 if report.with_status("failed") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The command, as a person types it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import colorizer_tf as ct
+from colorizer_tf.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "generator.keras"
+    ct.build_generator(widths=(8, 16)).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "in/a.png")
+    return tmp_path / "in"
+
+
+def test_help_comes_without_tensorflow():
+    command = [sys.executable, "-X", "importtime", "-m", "colorizer_tf", "colorize"]
+    run = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "SOURCE" in run.stdout
+    assert "tensorflow" not in run.stderr
+
+
+def test_a_folder_and_a_file(photos, weights, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["colorize", str(photos), out, "--weights", weights]) == 0
+    assert "1 photos: 1 done" in capsys.readouterr().out
+    result = str(tmp_path / "b.jpg")
+    command = ["colorize", str(photos / "a.png"), result, "--weights", weights]
+    assert main([*command, "--strength", "0.5", "--working-size", "64"]) == 0
+    assert Image.open(result).size == (30, 20)
+
+
+def test_a_photo_that_failed_shows_in_the_exit_code(photos, weights, tmp_path, capsys):
+    (photos / "b.jpg").write_text("nothing")
+    command = ["colorize", str(photos), str(tmp_path / "out"), "--weights", weights]
+    assert main([*command, "--format", "jpg"]) == 1
+    assert "b.jpg cannot be read" in capsys.readouterr().out
+    assert (tmp_path / "out/a.jpg").is_file()
+
+
+@pytest.mark.parametrize("change", [{"source": "no"}, {"weights": "no.keras"}])
+def test_errors_are_a_line(photos, weights, tmp_path, capsys, change):
+    names = {"source": str(photos), "weights": weights} | change
+    command = ["colorize", names["source"], str(tmp_path / "out")]
+    assert main([*command, "--weights", names["weights"]]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert "Traceback" not in error
