@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 from skimage.color import deltaE_ciede2000, rgb2lab
-from skimage.metrics import structural_similarity
+from skimage.metrics import mean_squared_error, structural_similarity
 from tqdm import tqdm
 
 from colorizer_tf.color import colourfulness, rgb_to_luma
@@ -169,7 +169,7 @@ def _measure_photo(result, original):
     window = min(7, *original.shape[:2])
     real, colorized = np.float32(original) / 255, np.float32(result) / 255
     return (
-        np.square(colorized - real).mean(dtype=np.float64),
+        mean_squared_error(real, colorized),
         structural_similarity(
             original, result, channel_axis=-1, win_size=window - (window + 1) % 2
         ),
