@@ -104,7 +104,8 @@ def make_dataset(
     smaller than its shorter side and randomly mirrored, and every epoch is
     shuffled anew. Order and crops depend on `seed` and the number of the epoch
     alone. Otherwise the order is that of `photos`, and each gives its central
-    square. A photo that cannot be read is named in a warning and left out.
+    square. A photo that cannot be read is named in a warning and left out of
+    its batch; a batch of nothing else is an error.
 
     Args:
         photos: paths of photos.

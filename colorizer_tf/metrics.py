@@ -4,7 +4,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-import cv2
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -12,7 +11,7 @@ from skimage.metrics import mean_squared_error, structural_similarity
 from tqdm import tqdm
 
 from colorizer_tf.color import colourfulness, rgb_to_luma
-from colorizer_tf.photos import read_photo
+from colorizer_tf.photos import read_photo, shrink_photo
 
 LARGEST_SIDE = 512
 PALETTE_EDGES = np.linspace(-110, 110, 45)
@@ -111,11 +110,7 @@ def evaluate(colorizer, photos):
 
 def read_original(path):
     """Reads a photo as `evaluate` does: uint8 RGB, at most 512 pixels a side."""
-    photo = read_photo(path)
-    scale = LARGEST_SIDE / max(photo.shape)
-    if scale < 1:
-        photo = cv2.resize(photo, None, None, scale, scale, cv2.INTER_AREA)
-    return photo
+    return shrink_photo(read_photo(path), LARGEST_SIDE)
 
 
 def to_gray(photo):
@@ -135,16 +130,22 @@ def format_measures(rows):
         "s/photo": ("seconds", ".3f"),
         "photos/s": ("photos_per_second", ".1f"),
     }
-    width = max(map(len, rows))
-    lines = [" " * width + "  " + "  ".join(columns)]
+    lines = [["", *columns]]
     for name, measures in rows.items():
-        cells = []
-        for title, (attribute, form) in columns.items():
-            value = getattr(measures, attribute)
-            text = "-" if value is None else format(value, form)
-            cells.append(text.rjust(len(title)))
-        lines.append(name.ljust(width) + "  " + "  ".join(cells))
-    return "\n".join(lines)
+        values = [getattr(measures, attribute) for attribute, _ in columns.values()]
+        forms = [form for _, form in columns.values()]
+        lines.append(
+            [name]
+            + [
+                "-" if v is None else format(v, f)
+                for v, f in zip(values, forms, strict=True)
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
 
 
 def _summarize(rows):

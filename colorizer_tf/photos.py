@@ -83,12 +83,22 @@ def read_photo(path, shorter_side=None):
         if shorter_side:
             # JPEG decodes to an eighth at almost no cost.
             image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-        image = _to_rgb(ImageOps.exif_transpose(image))
+        image = _to_rgb(_apply_orientation(image))
     if shorter_side and min(image.size) != shorter_side:
         scale = shorter_side / min(image.size)
         size = [max(shorter_side, round(scale * side)) for side in image.size]
         image = image.resize(size, Image.Resampling.BICUBIC)
     return np.asarray(image)
+
+
+def shrink_photo(photo, longer_side):
+    """Scales a photo, (H, W, 3), down to this many pixels at its longer side."""
+    height, width = photo.shape[:2]
+    scale = longer_side / max(height, width)
+    if scale >= 1:
+        return photo
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
 
 
 def read_gray(path):
@@ -110,7 +120,7 @@ def read_gray(path):
         else:
             # JPEG holds luma as such: its chroma need not even be decoded.
             image.draft("L", None)
-            upright = ImageOps.exif_transpose(image)
+            upright = _apply_orientation(image)
             gray, alpha = np.asarray(_to_luma(upright)), None
             if upright.has_transparency_data:
                 alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
@@ -174,6 +184,16 @@ def _open_photo(path):
     except Exception as error:  # damaged files make Pillow raise of all kinds
         reason = str(error) or type(error).__name__
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
+
+
+def _apply_orientation(image):
+    try:
+        return ImageOps.exif_transpose(image)
+    except OSError:
+        raise
+    except Exception:  # damaged EXIF, which Pillow fails to write again
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return Image.fromarray(_turn(np.asarray(_to_rgb(image)), orientation))
 
 
 def _to_rgb(image):

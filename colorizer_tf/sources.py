@@ -1,6 +1,7 @@
 """Where photos come from: a folder, the project's own set, an embedded sample."""
 
 import hashlib
+import http.client
 import shutil
 import tempfile
 import urllib.request
@@ -137,7 +138,7 @@ def download_photos(
     with tempfile.TemporaryFile() as archive:
         try:
             _fetch(url, archive)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise ConnectionError(
                 f"The photos cannot be downloaded from {url}: {error}.\n"
                 f"Put photos into {folder} by hand ({ARCHIVE_FOLDER} of that "

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from colorizer_tf.photos import PhotoError, read_photo
+from colorizer_tf.photos import PhotoError, read_photo, shrink_photo
 
 NEAR_GRAY = 4
 
@@ -63,9 +63,7 @@ def survey_photo(path):
     with Image.open(path) as image:
         file_format = image.format
     size = photo.shape[:2]
-    if max(size) > 512:
-        scale = 512 / max(size)
-        photo = cv2.resize(photo, None, None, scale, scale, cv2.INTER_AREA)
+    photo = shrink_photo(photo, 512)
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)
     # The sign of the horizontal gradient on a 16x16 grid ("difference hash").

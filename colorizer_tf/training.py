@@ -130,12 +130,23 @@ class StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        broken = [name for name, value in logs.items() if not np.isfinite(value)]
+        self._check(logs, f"step {batch + 1}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        # The last step may have broken the weights: validation tells.
+        self._check(logs, "at its end")
+
+    def _check(self, logs, place):
+        broken = [
+            name
+            for name, value in logs.items()
+            if name.endswith(("loss", "mse", "adversarial")) and not np.isfinite(value)
+        ]
         if broken:
             raise FloatingPointError(
                 f"{', '.join(broken)} came to NaN or infinity in epoch "
-                f"{self.epoch + 1}, step {batch + 1}. Try a lower learning rate; "
-                "what the run had at the end of the epoch before is kept."
+                f"{self.epoch + 1}, {place}. Try a lower learning rate; what the run "
+                "had at the end of the epoch before is kept."
             )
 
 

@@ -37,17 +37,26 @@ def write_photos(make_photo):
     return write
 
 
+@pytest.fixture(scope="session")
+def build_vivid_generator():
+    """A function that builds a tiny generator that already gives strong colours."""
+
+    def build():
+        keras.utils.set_random_seed(0)
+        generator = ct.build_generator(widths=(8, 16))
+        kernel, bias = generator.get_layer("chroma").get_weights()
+        rng = np.random.default_rng(0)
+        generator.get_layer("chroma").set_weights(
+            [rng.normal(0, 0.5, kernel.shape), rng.normal(0, 0.1, bias.shape)]
+        )
+        return generator
+
+    return build
+
+
 @pytest.fixture
-def generator():
-    """A tiny generator that already gives strong colours."""
-    keras.utils.set_random_seed(0)
-    generator = ct.build_generator(widths=(8, 16))
-    kernel, bias = generator.get_layer("chroma").get_weights()
-    rng = np.random.default_rng(0)
-    generator.get_layer("chroma").set_weights(
-        [rng.normal(0, 0.5, kernel.shape), rng.normal(0, 0.1, bias.shape)]
-    )
-    return generator
+def generator(build_vivid_generator):
+    return build_vivid_generator()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,6 +10,13 @@ import tensorflow as tf
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.models import build_discriminator, build_generator, upsample_bilinear
 
+BARE_KERAS = """
+import sys, keras, numpy
+generator = keras.models.load_model("generator.keras")
+numpy.save("rgb.npy", generator(numpy.load("gray.npy")))
+assert "colorizer_tf" not in sys.modules
+"""
+
 
 def gray_photos(height=16, width=16, count=2):
     return np.random.default_rng(0).random((count, height, width, 1), np.float32)
@@ -17,6 +25,21 @@ def gray_photos(height=16, width=16, count=2):
 def luma(rgb):
     red, green, blue = np.moveaxis(np.asarray(rgb), -1, 0)
     return (0.299 * red + 0.587 * green + 0.114 * blue)[..., None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reloading(tmp_path_factory, build_vivid_generator):
+    """A process that reloads a saved generator, beside the other tests."""
+    folder = tmp_path_factory.mktemp("reloading")
+    generator, gray = build_vivid_generator(), gray_photos()
+    generator.save(folder / "generator.keras")
+    np.save(folder / "gray.npy", gray)
+    process = subprocess.Popen([sys.executable, "-c", BARE_KERAS], cwd=folder)
+    yield SimpleNamespace(
+        process=process, result=folder / "rgb.npy", expected=generator(gray)
+    )
+    process.kill()
+    process.wait()
 
 
 def test_the_generator_takes_any_multiple_of_its_strides(generator):
@@ -90,23 +113,6 @@ def test_widths_and_blocks_make_a_larger_generator():
     assert build_generator(widths=(8, 16, 16))(gray_photos()).shape == (2, 16, 16, 3)
 
 
-def test_a_saved_generator_reloads_in_bare_keras(generator, tmp_path):
-    gray = gray_photos()
-    generator.save(tmp_path / "generator.keras")
-    np.save(tmp_path / "gray.npy", gray)
-    script = (
-        "import sys, keras, numpy\n"
-        "generator = keras.models.load_model('generator.keras')\n"
-        "numpy.save('rgb.npy', generator(numpy.load('gray.npy')))\n"
-        "assert 'colorizer_tf' not in sys.modules\n"
-    )
-
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-
-    reloaded = np.load(tmp_path / "rgb.npy")
-    np.testing.assert_allclose(reloaded, generator(gray), atol=1e-6)
-
-
 def test_an_exported_generator_serves_any_size(generator, tmp_path):
     generator.export(tmp_path / "exported", verbose=False)
     served = tf.saved_model.load(str(tmp_path / "exported"))
@@ -149,3 +155,9 @@ def test_a_patch_depends_on_its_part_of_the_photo(discriminator):
     difference = np.abs(discriminator(photos) - discriminator(changed))
 
     assert difference[0, 0, 0, 0] > 0
+
+
+def test_a_saved_generator_reloads_in_bare_keras(reloading):
+    assert reloading.process.wait() == 0
+
+    np.testing.assert_allclose(np.load(reloading.result), reloading.expected, atol=1e-6)

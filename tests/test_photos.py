@@ -149,10 +149,11 @@ def orientation(value):
 
 
 @pytest.mark.parametrize("value", UPRIGHT)
-def test_a_photo_is_turned_as_exif_says(tmp_path, photo, value):
-    Image.fromarray(photo).save(tmp_path / "a.png", exif=orientation(value))
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_photo_is_turned_as_exif_says(tmp_path, photo, name, value):
+    Image.fromarray(photo).save(tmp_path / name, exif=orientation(value))
 
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), UPRIGHT[value](photo))
+    np.testing.assert_array_equal(read_photo(tmp_path / name), UPRIGHT[value](photo))
 
 
 def test_a_turned_jpeg_is_scaled_by_its_own_shorter_side(tmp_path, make_photo):
