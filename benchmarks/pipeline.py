@@ -22,7 +22,7 @@ def pipeline_rate(dataset):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", default="", help="a folder; the sample otherwise")
+    parser.add_argument("--photos", default="", help="a folder; as 02_train takes it")
     args = parser.parse_args()
 
     split = ct.load_split(args.photos)

@@ -1,6 +1,6 @@
 """Photos per second of one full GAN step: ours against the original's networks.
 
-Both take batches of 64 random photos, in one process on one machine, through the
+Both take batches of random photos, in one process on one machine, through the
 same `ColorizationGAN.train_step`: ours at 128x128 with the defaults of
 `02_train`, the original's (github.com/asskicker54/colorizer) at its 120x120.
 

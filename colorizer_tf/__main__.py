@@ -67,7 +67,11 @@ def _colorize(options):
     # TensorFlow takes seconds to start: not for --help, nor for a wrong name.
     from colorizer_tf.colorizer import Colorizer
 
-    size = {"working_size": options.working_size} if options.working_size else {}
+    size = (
+        {"working_size": options.working_size}
+        if options.working_size is not None
+        else {}
+    )
     if options.weights:
         colorizer = Colorizer.load(options.weights, **size)
     else:

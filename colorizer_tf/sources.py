@@ -208,6 +208,7 @@ class _whole_folder:
 
     def __exit__(self, error, *_):
         if error is None:
+            self.unfinished.chmod(0o755)  # mkdtemp's is for its owner alone
             self.unfinished.rename(self.folder)
         else:
             shutil.rmtree(self.unfinished)

@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import h5py
@@ -22,20 +23,21 @@ def open_run(run_dir, settings):
 
     Args:
         run_dir: the folder.
-        settings: a dictionary of all that the outcome depends on but the number
-            of epochs; plain values.
+        settings: a dictionary of what the outcome depends on; plain values. The
+            number of epochs is left to the caller: a run may go on.
 
     Returns:
         The number of epochs that the run has behind it.
 
     Raises:
-        ValueError: the folder holds a run with other settings, or other files.
+        ValueError: the folder holds a checkpoint of a run with other settings.
     """
     run_dir = Path(run_dir)
     path = run_dir / "settings.json"
     settings = json.loads(json.dumps(settings))
-    if path.is_file():
-        known = json.loads(path.read_text())
+    finished_epochs = len(_read_checkpoint_history(run_dir))
+    if finished_epochs:
+        known = json.loads(path.read_text()) if path.is_file() else {}
         names = sorted(
             name
             for name in known.keys() | settings.keys()
@@ -50,12 +52,9 @@ def open_run(run_dir, settings):
                 f"{run_dir} holds a run with other settings; choose another run "
                 f"folder, or the settings it was started with:{differences}"
             )
-        return len(_read_checkpoint_history(run_dir))
-    if (run_dir / CHECKPOINT).exists():
-        raise ValueError(f"{run_dir} holds a checkpoint, but no settings.json.")
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
-    return 0
+    return finished_epochs
 
 
 def find_runs(runs=""):
@@ -159,7 +158,7 @@ class Checkpoint(keras.callbacks.Callback):
     epoch that it was in, from the same state.
 
     Args:
-        run_dir: the run folder, which exists.
+        run_dir: the run folder.
     """
 
     def __init__(self, run_dir):
@@ -167,6 +166,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.run_dir = Path(run_dir)
 
     def on_train_begin(self, logs=None):
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.history = _read_checkpoint_history(self.run_dir)
         if self.history:
             self.model.load_weights(self.run_dir / CHECKPOINT)
@@ -234,7 +234,7 @@ class ProgressLines(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self.start
         epochs = self.params["epochs"]
-        left = time.strftime("%H:%M:%S", time.gmtime((epochs - epoch - 1) * seconds))
+        left = timedelta(seconds=round((epochs - epoch - 1) * seconds))
         shown = {
             name: f"{name} {logs[name]:.4f}" for name in ("mse", "p_real", "p_fake")
         }

@@ -184,7 +184,7 @@ def test_training_learns_a_few_photos_by_heart(make_photo):
         np.tile(gray, (20, 1, 1, 1)),
         np.tile(colour, (20, 1, 1, 1)),
         batch_size=4,
-        epochs=3,
+        epochs=8,
         validation_data=(gray, colour),
         verbose=0,
     ).history

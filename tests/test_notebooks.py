@@ -71,6 +71,8 @@ def test_train_goes_on_and_evaluate_compares(tmp_path):
     notebook = run("02_train", tmp_path, **TINY | {"epochs": 2}, run_dir="one")
     assert "epoch   2/2" in printed(notebook)
     assert "epoch   1/2" not in printed(notebook)
+    with pytest.raises(papermill.PapermillExecutionError, match="batch_size: 4 there"):
+        run("02_train", tmp_path, **TINY | {"batch_size": 2}, run_dir="one")
     run_dir = tmp_path / "one"
     assert (run_dir / "pictures/epoch_0002.png").is_file()
     assert json.loads((run_dir / "settings.json").read_text())["batch_size"] == 4
@@ -86,10 +88,3 @@ def test_train_goes_on_and_evaluate_compares(tmp_path):
     figures = json.loads((run_dir / "evaluation.json").read_text())
     assert figures["one"]["photos"] == 3
     assert figures.keys() == {"one", "two"}
-
-
-def test_train_refuses_a_run_folder_with_other_settings(tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one/settings.json").write_text('{"batch_size": 64}')
-    with pytest.raises(papermill.PapermillExecutionError, match="batch_size: 64 there"):
-        run("02_train", tmp_path, **TINY, run_dir="one")

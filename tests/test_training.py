@@ -384,8 +384,15 @@ def test_a_run_with_other_settings_is_refused_and_the_difference_named(run_dir):
 def test_a_checkpoint_without_settings_is_refused(run_dir):
     (run_dir / "settings.json").unlink()
 
-    with pytest.raises(ValueError, match="no settings"):
+    with pytest.raises(ValueError, match="other settings"):
         ct.open_run(run_dir, SETTINGS)
+
+
+def test_settings_may_change_until_an_epoch_is_finished(tmp_path):
+    ct.open_run(tmp_path / "run", SETTINGS)
+
+    assert ct.open_run(tmp_path / "run", SETTINGS | {"seed": 4}) == 0
+    assert json.loads((tmp_path / "run/settings.json").read_text())["seed"] == 4
 
 
 @pytest.fixture
