@@ -25,8 +25,8 @@ PHOTO_DIGEST = "dcda9826f429460050ff668dd6f2b8c0e9751394c3714abae2001f73a8fa8e40
 
 SAMPLE_TILE = 150
 SAMPLE_SIDES = {
-    "train": ("astronaut", "motorcycle", "rocket"),
-    "validation": ("coffee",),
+    "train": ("astronaut", "coffee", "rocket"),
+    "validation": ("motorcycle",),
     "test": ("cat",),
 }
 
