@@ -21,15 +21,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures": ["plot_history", "plot_palette", "plot_photos", "plot_rows"],
         "folder": ["Outcome", "Report"],
         "gan": ["ColorizationGAN"],
-        "metrics": [
-            "Measures",
-            "evaluate",
-            "format_measures",
-            "read_original",
-            "to_gray",
-        ],
+        "metrics": ["Measures", "evaluate", "format_measures", "read_original"],
         "models": ["build_discriminator", "build_generator"],
-        "photos": ["PhotoError", "find_photos", "read_photo"],
+        "photos": ["PhotoError", "find_photos", "read_photo", "to_gray"],
         "sources": ["download_photos", "load_split", "project_path", "sample_split"],
         "survey": ["find_duplicates", "survey_photos"],
         "training": [

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from colorizer_tf.color import BLUE, GREEN, RED, rgb_to_chroma
+from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.photos import read_gray, write_photo
+from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
 LONGEST = 4
@@ -187,25 +187,6 @@ class Colorizer:
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
-
-
-def to_gray(photo):
-    """Returns the luma of a photo as its own type, (H, W); see `colorize`."""
-    photo = np.ascontiguousarray(photo)
-    if photo.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"The photo must be uint8 or uint16. Received: {photo.dtype}")
-    channels = photo.shape[2] if photo.ndim == 3 else 1
-    if photo.ndim not in (2, 3) or channels not in (1, 3, 4) or not photo.size:
-        raise ValueError(
-            "The photo must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), and not "
-            f"empty. Received: shape {photo.shape}"
-        )
-    if channels == 1:
-        return photo.reshape(photo.shape[:2])
-    # cv2.cvtColor is exact to a level for 8 bits, but not for 16.
-    weights = np.zeros((1, channels))
-    weights[0, :3] = RED, GREEN, BLUE
-    return cv2.transform(photo, weights)
 
 
 def _fixed_size(generator):

@@ -104,8 +104,8 @@ def make_dataset(
     smaller than its shorter side and randomly mirrored, and every epoch is
     shuffled anew. Order and crops depend on `seed` and the number of the epoch
     alone. Otherwise the order is that of `photos`, and each gives its central
-    square. A photo that cannot be read is named in a warning and left out of
-    its batch; a batch of nothing else is an error.
+    square. A photo that cannot be read is named in a warning, and the next one
+    that can takes its place: the number of pairs is always that of `photos`.
 
     Args:
         photos: paths of photos.
@@ -142,30 +142,25 @@ def make_dataset(
         for index in rng.permutation(len(photos)):
             yield index, rng.integers(2**62)
 
-    def square(index, crop_seed):
-        photo = read(int(index))
-        if photo is None:
-            return np.zeros((image_size, image_size, 3), np.uint8), False
-        crop = random_square if training else central_square
-        return crop(photo, image_size, np.random.default_rng(crop_seed)), True
+    def read_or_next(index):
+        for step in range(len(photos)):
+            photo = read((index + step) % len(photos))
+            if photo is not None:
+                return photo
+        raise PhotoError("None of the photos can be read.")
 
-    def to_pair(colour, readable):
-        tf.debugging.assert_equal(
-            tf.reduce_any(readable), True, "None of the photos of a batch can be read."
-        )
-        # Broken photos leave their batch here, not by a filter before it, so
-        # that the number of batches is known.
-        colour = tf.cast(tf.boolean_mask(colour, readable), tf.float32) / 255
-        return rgb_to_luma(colour), colour
+    def square(index, crop_seed):
+        crop = random_square if training else central_square
+        rng = np.random.default_rng(crop_seed)
+        return crop(read_or_next(int(index)), image_size, rng)
 
     def load(index, crop_seed):
-        colour, readable = tf.numpy_function(
-            square, (index, crop_seed), (tf.uint8, tf.bool)
-        )
-        return (
-            tf.ensure_shape(colour, (image_size, image_size, 3)),
-            tf.ensure_shape(readable, ()),
-        )
+        colour = tf.numpy_function(square, (index, crop_seed), tf.uint8)
+        return tf.ensure_shape(colour, (image_size, image_size, 3))
+
+    def to_pair(colour):
+        colour = tf.cast(colour, tf.float32) / 255
+        return rgb_to_luma(colour), colour
 
     scalar = tf.TensorSpec((), tf.int64)
     return (

@@ -11,7 +11,7 @@ from skimage.metrics import mean_squared_error, structural_similarity
 from tqdm import tqdm
 
 from colorizer_tf.color import colourfulness, rgb_to_luma
-from colorizer_tf.photos import read_photo, shrink_photo
+from colorizer_tf.photos import read_photo, shrink_photo, to_gray
 
 LARGEST_SIDE = 512
 PALETTE_EDGES = np.linspace(-110, 110, 45)
@@ -98,7 +98,7 @@ def evaluate(colorizer, photos):
             start = time.perf_counter()
             result = colorizer.colorize(gray)
             seconds.append(time.perf_counter() - start)
-            unchanged = np.repeat(gray, 3, axis=-1)
+            unchanged = np.dstack([gray] * 3)
             rows = pool.map(_measure_photo, (result, unchanged), [original] * 2)
             for measured, row in zip((of_colorized, of_gray), rows, strict=True):
                 measured.append(row)
@@ -111,11 +111,6 @@ def evaluate(colorizer, photos):
 def read_original(path):
     """Reads a photo as `evaluate` does: uint8 RGB, at most 512 pixels a side."""
     return shrink_photo(read_photo(path), LARGEST_SIDE)
-
-
-def to_gray(photo):
-    """Turns a uint8 RGB photo, (H, W, 3), into the uint8 gray one, (H, W, 1)."""
-    return np.asarray(rgb_to_luma(photo.astype(np.float32))).round().astype(np.uint8)
 
 
 def format_measures(rows):
@@ -168,18 +163,24 @@ def _summarize(rows):
 def _measure_photo(result, original):
     result_lab, original_lab = rgb2lab(result), rgb2lab(original)
     window = min(7, *original.shape[:2])
+    window -= (window + 1) % 2  # must be odd
     real, colorized = np.float32(original) / 255, np.float32(result) / 255
+    luma = np.asarray(rgb_to_luma(colorized))
     return (
         mean_squared_error(real, colorized),
         structural_similarity(
-            original, result, channel_axis=-1, win_size=window - (window + 1) % 2
+            original,
+            result,
+            channel_axis=-1,
+            win_size=window,
+            use_sample_covariance=window > 1,  # a single pixel has none
         ),
         deltaE_ciede2000(original_lab, result_lab).mean(),
         float(colourfulness(colorized)),
         float(colourfulness(real)),
         _palette(result_lab),
         _palette(original_lab),
-        np.abs(255 * np.asarray(rgb_to_luma(colorized)) - to_gray(original)).mean(),
+        np.abs(255 * luma[..., 0] - to_gray(original)).mean(),
     )
 
 

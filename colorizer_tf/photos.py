@@ -13,9 +13,14 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
+from colorizer_tf.color import BLUE, GREEN, RED
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 QUALITY = 95
 PNG_HEAD = 33
+# More is refused unread: a small file can claim a size that fills the memory.
+MAX_PIXELS = 2**27
+_TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
 class PhotoError(ValueError):
@@ -91,6 +96,33 @@ def read_photo(path, shorter_side=None):
     return np.asarray(image)
 
 
+def to_gray(photo):
+    """Returns the luma of a photo as its own type, (H, W).
+
+    Args:
+        photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
+            (H, W, 4), whose transparency is dropped.
+
+    Raises:
+        ValueError: another type or shape, or a photo without pixels.
+    """
+    photo = np.ascontiguousarray(photo)
+    if photo.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"The photo must be uint8 or uint16. Received: {photo.dtype}")
+    channels = photo.shape[2] if photo.ndim == 3 else 1
+    if photo.ndim not in (2, 3) or channels not in (1, 3, 4) or not photo.size:
+        raise ValueError(
+            "The photo must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), and not "
+            f"empty. Received: shape {photo.shape}"
+        )
+    if channels == 1:
+        return photo.reshape(photo.shape[:2])
+    # cv2.cvtColor is exact to a level for 8 bits, but not for 16.
+    weights = np.zeros((1, channels))
+    weights[0, :3] = RED, GREEN, BLUE
+    return cv2.transform(photo, weights)
+
+
 def shrink_photo(photo, longer_side):
     """Scales a photo, (H, W, 3), down to this many pixels at its longer side."""
     height, width = photo.shape[:2]
@@ -111,8 +143,8 @@ def read_gray(path):
         A `GrayPhoto`.
 
     Raises:
-        PhotoError: the file is missing, broken, no photo, or has more than some
-            180 million pixels, Pillow's limit.
+        PhotoError: the file is missing, broken, no photo, or has more than
+            `MAX_PIXELS`, 134 million.
     """
     with _open_photo(path) as image:
         if any(";16" in str(tile.args) for tile in image.tile):
@@ -180,7 +212,11 @@ def _open_photo(path):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
             with open(path, "rb") as file, Image.open(file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(_TOO_LARGE)
                 yield image
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{path} cannot be read as a photo: {_TOO_LARGE}") from error
     except Exception as error:  # damaged files make Pillow raise of all kinds
         reason = str(error) or type(error).__name__
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
@@ -232,7 +268,7 @@ def _read_deep(path, image):
     if levels.ndim == 2:
         return levels, None
     # OpenCV's channels are blue, green, red; its cvtColor is a level off here.
-    gray = cv2.transform(levels[..., :3], np.array([[0.114, 0.587, 0.299]]))
+    gray = cv2.transform(levels[..., :3], np.array([[BLUE, GREEN, RED]]))
     alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
     return gray, alpha
 

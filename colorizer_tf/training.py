@@ -88,10 +88,13 @@ def write_json(path, values):
 
 
 def read_history(run_dir):
-    """Returns the history of a run: a list of dictionaries, one for each epoch."""
+    """Returns the history of a run: a list of dictionaries, one for each epoch.
+
+    An epoch without validation has none of its values.
+    """
     with open(Path(run_dir) / "history.csv", newline="") as file:
         return [
-            {name: float(value) for name, value in row.items()}
+            {name: float(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
         ]
 
@@ -170,8 +173,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.history = _read_checkpoint_history(self.run_dir)
         if self.history:
             self.model.load_weights(self.run_dir / CHECKPOINT)
-            # What keras.callbacks.BackupAndRestore does: fit has no other way.
-            self.model._initial_epoch = len(self.history)
+        # What keras.callbacks.BackupAndRestore does: fit has no other way.
+        self.model._initial_epoch = len(self.history)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.perf_counter()
@@ -190,7 +193,8 @@ class Checkpoint(keras.callbacks.Callback):
             whole_file(self.run_dir / "history.csv") as temporary,
             open(temporary, "w", newline="") as file,
         ):
-            writer = csv.DictWriter(file, row)
+            columns = dict.fromkeys(name for row in self.history for name in row)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.history)
         with whole_file(self.run_dir / CHECKPOINT) as temporary:
@@ -200,7 +204,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _best_epoch(history):
-    return min(history, key=lambda row: row.get("val_mse", -row["epoch"]))["epoch"]
+    validated = [row for row in history if "val_mse" in row]
+    best = min(validated, key=lambda row: row["val_mse"]) if validated else history[-1]
+    return best["epoch"]
 
 
 def _read_checkpoint_history(run_dir):

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from colorizer_tf.color import join_luma_chroma
-from colorizer_tf.colorizer import Colorizer, to_gray
+from colorizer_tf.colorizer import Colorizer
+from colorizer_tf.photos import to_gray
 
 
 class Painter:

@@ -1,7 +1,9 @@
 """The command, as a person types it."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -59,3 +61,25 @@ def test_errors_are_a_line(photos, weights, tmp_path, capsys, change):
     error = capsys.readouterr().err
     assert error.startswith("Error: ")
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop):
+    for number in range(300):
+        Image.new("L", (200, 200 + number % 40)).save(photos / f"{number:03}.png")
+    out = tmp_path / "out"
+    command = ["colorize", photos, out, "--weights", weights]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "colorizer_tf", *command], stderr=subprocess.PIPE
+    )
+    while not list(out.glob("*.png")) and run.poll() is None:
+        time.sleep(0.01)
+    run.send_signal(stop)
+    error = run.communicate()[1].decode()
+
+    assert run.returncode == 130
+    assert "goes on from here" in error
+    assert "Traceback" not in error
+    results = list(out.glob("*.png"))
+    assert 0 < len(results) < 300
+    assert not list(out.glob(".partial*"))

@@ -335,6 +335,30 @@ def test_without_validation_the_last_generator_is_the_best(tmp_path):
     assert saved_epoch(tmp_path / "generator.keras") == 1
 
 
+def test_validation_may_come_in_some_epochs_only(tmp_path):
+    checkpoint = begin(tmp_path)
+    for epoch, logs in enumerate([{}, {"val_mse": 0.3}, {}, {"val_mse": 0.2}]):
+        finish_epoch(checkpoint, epoch, **logs)
+        best = saved_epoch(tmp_path / "generator.keras")
+        assert best == [0, 1, 1, 3][epoch]
+
+    history = ct.read_history(tmp_path)
+    assert [row.get("val_mse") for row in history] == [None, 0.3, None, 0.2]
+
+
+def test_one_gan_may_serve_two_runs(tmp_path):
+    checkpoint = begin(tmp_path / "first")
+    finish_epoch(checkpoint, 0)
+    gan = begin(tmp_path / "first").model
+    assert gan._initial_epoch == 1
+
+    second = Checkpoint(tmp_path / "second")
+    second.set_model(gan)
+    second.on_train_begin()
+
+    assert gan._initial_epoch == 0
+
+
 def test_a_checkpoint_that_fails_half_way_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint = begin(tmp_path)
     finish_epoch(checkpoint, 0)
