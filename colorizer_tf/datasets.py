@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from colorizer_tf.color import rgb_to_luma
+from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
 from colorizer_tf.photos import PhotoError, read_photo
 from colorizer_tf.survey import survey_photos
 
 ZOOM = 1.2
+KEEP_TONE = np.float32([1, 0, 1])
 CACHE_BYTES = 2 * 2**30
 
 
@@ -101,11 +102,12 @@ def make_dataset(
     """Builds a `tf.data.Dataset` of (gray, colour) pairs.
 
     In training, each photo gives a random square of it, up to 1.2 times
-    smaller than its shorter side and randomly mirrored, and every epoch is
-    shuffled anew. Order and crops depend on `seed` and the number of the epoch
-    alone. Otherwise the order is that of `photos`, and each gives its central
-    square. A photo that cannot be read is named in a warning, and the next one
-    that can takes its place: the number of pairs is always that of `photos`.
+    smaller than its shorter side and randomly mirrored; half of them are made
+    paler, darker or harder, as old prints are, with the chroma they had; and
+    every epoch is shuffled anew. All of this depends on `seed` and the number
+    of the epoch alone. Otherwise the order is that of `photos`, and each gives
+    its central square. A photo that cannot be read is named in a warning, and
+    the next one that can takes its place: the number of pairs stays.
 
     Args:
         photos: paths of photos.
@@ -150,16 +152,25 @@ def make_dataset(
         raise PhotoError("None of the photos can be read.")
 
     def square(index, crop_seed):
-        crop = random_square if training else central_square
+        photo = read_or_next(int(index))
+        if not training:
+            return central_square(photo, image_size), KEEP_TONE
         rng = np.random.default_rng(crop_seed)
-        return crop(read_or_next(int(index)), image_size, rng)
+        return random_square(photo, image_size, rng), random_tone(rng)
 
     def load(index, crop_seed):
-        colour = tf.numpy_function(square, (index, crop_seed), tf.uint8)
-        return tf.ensure_shape(colour, (image_size, image_size, 3))
+        colour, tone = tf.numpy_function(
+            square, (index, crop_seed), (tf.uint8, tf.float32)
+        )
+        return (
+            tf.ensure_shape(colour, (image_size, image_size, 3)),
+            tf.ensure_shape(tone, 3),
+        )
 
-    def to_pair(colour):
+    def to_pair(colour, tone):
         colour = tf.cast(colour, tf.float32) / 255
+        if training:
+            colour = apply_tone(colour, tone)
         return rgb_to_luma(colour), colour
 
     scalar = tf.TensorSpec((), tf.int64)
@@ -173,7 +184,7 @@ def make_dataset(
     )
 
 
-def central_square(photo, image_size, rng=None):
+def central_square(photo, image_size):
     """The centre of a photo whose shorter side has `image_size` pixels."""
     top, left = ((side - image_size) // 2 for side in photo.shape[:2])
     return photo[top : top + image_size, left : left + image_size]
@@ -187,3 +198,23 @@ def random_square(photo, image_size, rng):
     if rng.random() < 0.5:
         square = square[:, ::-1]
     return cv2.resize(square, (image_size, image_size), interpolation=cv2.INTER_AREA)
+
+
+def random_tone(rng):
+    """Gamma, black and white level; every other time those of the photo itself."""
+    if rng.random() < 0.5:
+        return KEEP_TONE
+    gamma = np.exp(rng.normal(0, 0.3))
+    return np.float32([gamma, rng.uniform(-0.1, 0.2), rng.uniform(0.8, 1.1)])
+
+
+def apply_tone(colour, tone):
+    """Gives photos another luma, and keeps their chroma where there is room.
+
+    Args:
+        colour: RGB in [0, 1], (B, H, W, 3).
+        tone: gamma, black and white level of each, (B, 3).
+    """
+    gamma, black, white = tf.split(tone[:, None, None, :], 3, axis=-1)
+    luma = black + (white - black) * rgb_to_luma(colour) ** gamma
+    return join_luma_chroma(tf.clip_by_value(luma, 0, 1), rgb_to_chroma(colour))

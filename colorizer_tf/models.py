@@ -99,13 +99,40 @@ def upsample_bilinear(x, factor):
     channels = x.shape[-1]
     x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
     upsample = layers.Conv2DTranspose(
-        channels, 2 * factor, factor, padding="same", use_bias=False, trainable=False
+        channels,
+        2 * factor,
+        factor,
+        padding="same",
+        use_bias=False,
+        trainable=False,
+        dtype=x.dtype,
     )
-    x = layers.Cropping2D(factor)(upsample(x))
+    x = layers.Cropping2D(factor, dtype=x.dtype)(upsample(x))
     ramp = 1 - np.abs(np.arange(2 * factor) + 0.5 - factor) / factor
     kernel = np.outer(ramp, ramp)[:, :, None, None] * np.eye(channels)
     upsample.set_weights([kernel])
     return x
+
+
+def to_float32(model):
+    """Returns a copy of a model that computes in float32 throughout.
+
+    One that was trained in mixed precision keeps that precision when it is
+    saved, and is slow where the processor has none.
+    """
+
+    def replace(config):
+        if isinstance(config, dict):
+            if config.get("class_name") == "DTypePolicy":
+                return config | {"config": {"name": "float32"}}
+            return {name: replace(value) for name, value in config.items()}
+        if isinstance(config, list | tuple):
+            return type(config)(map(replace, config))
+        return config
+
+    copy = type(model).from_config(replace(model.get_config()))
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _normalize(x):

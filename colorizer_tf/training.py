@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from colorizer_tf.figures import plot_rows
+from colorizer_tf.models import to_float32
 from colorizer_tf.photos import whole_file
 from colorizer_tf.sources import PROJECT
 
@@ -188,7 +189,7 @@ class Checkpoint(keras.callbacks.Callback):
             names.append("generator.keras")
         for name in names:
             with whole_file(self.run_dir / name) as temporary:
-                self.model.generator.save(temporary)
+                to_float32(self.model.generator).save(temporary)
         with (
             whole_file(self.run_dir / "history.csv") as temporary,
             open(temporary, "w", newline="") as file,

@@ -7,7 +7,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from colorizer_tf.datasets import make_dataset, random_square, split_photos
+from colorizer_tf.color import rgb_to_chroma, rgb_to_luma
+from colorizer_tf.datasets import (
+    KEEP_TONE,
+    apply_tone,
+    make_dataset,
+    random_square,
+    random_tone,
+    split_photos,
+)
 
 SIDES = ("train", "validation", "test")
 
@@ -185,18 +193,22 @@ def test_evaluation_takes_the_central_squares_in_order(tmp_path, make_photo):
 
 
 def test_each_epoch_of_training_has_each_photo_once_in_an_order_of_its_own(tmp_path):
-    levels = range(0, 240, 20)
-    paths = [tmp_path / f"{level}.png" for level in levels]
-    for level, path in zip(levels, paths, strict=True):
-        Image.new("RGB", (20, 30), (level, 0, 200)).save(path)
+    colours = np.uint8([(level, 0, 200) for level in range(0, 240, 20)])
+    paths = [tmp_path / f"{colour[0]}.png" for colour in colours]
+    for colour, path in zip(colours, paths, strict=True):
+        Image.new("RGB", (20, 30), tuple(map(int, colour))).save(path)
+
+    def hue(colours):  # which no change of tone touches
+        cb, cr = np.moveaxis(rgb_to_chroma(np.float64(colours)).numpy(), -1, 0)
+        return np.arctan2(cr, cb).round(3).tolist()
 
     orders = [
-        (255 * colour[:, 0, 0, 0]).round().astype(int).tolist()
+        hue(colour[:, 0, 0])
         for colour in passes(make_dataset(paths, 16, 5, training=True), 3)
     ]
 
-    assert all(sorted(order) == list(levels) for order in orders)
-    assert len({tuple(order) for order in [*orders, levels]}) == 4
+    assert all(sorted(order) == sorted(hue(colours)) for order in orders)
+    assert len({tuple(order) for order in [*orders, hue(colours)]}) == 4
 
 
 def test_training_depends_on_the_seed_and_the_number_of_the_epoch(photos):
@@ -260,3 +272,32 @@ def test_random_squares_are_zoomed_without_a_change_of_aspect():
     np.testing.assert_allclose(widths, heights, atol=2)
     assert widths.min() == 4 * 15
     assert widths.max() > 4 * 18
+
+
+def test_half_of_the_photos_keep_their_tone():
+    tones = [random_tone(np.random.default_rng(i)) for i in range(200)]
+
+    assert 80 < sum(np.array_equal(tone, KEEP_TONE) for tone in tones) < 120
+
+
+def test_another_tone_changes_the_luma_and_keeps_the_chroma():
+    colour = np.random.default_rng(0).uniform(0.4, 0.6, (4, 8, 8, 3)).astype("float32")
+    tone = np.float32([KEEP_TONE, [2, 0, 1], [1, 0.2, 1], [1, 0, 0.8]])
+
+    toned = apply_tone(colour, tone)
+
+    luma, expected = rgb_to_luma(toned).numpy(), rgb_to_luma(colour)
+    np.testing.assert_allclose(luma[0], expected[0], atol=1e-6)
+    np.testing.assert_allclose(luma[1], expected[1] ** 2, atol=1e-6)
+    np.testing.assert_allclose(luma[2], 0.2 + 0.8 * expected[2], atol=1e-6)
+    np.testing.assert_allclose(luma[3], 0.8 * expected[3], atol=1e-6)
+    np.testing.assert_allclose(rgb_to_chroma(toned), rgb_to_chroma(colour), atol=1e-6)
+
+
+def test_no_tone_leaves_the_range_of_photos():
+    colour = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+
+    toned = apply_tone(colour, np.float32([[0.5, -0.1, 1.1], [2, 0.2, 1.1]])).numpy()
+
+    assert toned.min() >= 0
+    assert toned.max() <= 1

@@ -8,7 +8,12 @@ import pytest
 import tensorflow as tf
 
 from colorizer_tf.color import join_luma_chroma
-from colorizer_tf.models import build_discriminator, build_generator, upsample_bilinear
+from colorizer_tf.models import (
+    build_discriminator,
+    build_generator,
+    to_float32,
+    upsample_bilinear,
+)
 
 BARE_KERAS = """
 import sys, keras, numpy
@@ -161,3 +166,22 @@ def test_a_saved_generator_reloads_in_bare_keras(reloading):
     assert reloading.process.wait() == 0
 
     np.testing.assert_allclose(np.load(reloading.result), reloading.expected, atol=1e-6)
+
+
+def test_mixed_precision_is_left_behind():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = build_generator(widths=(8, 16))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    chroma = mixed.get_layer("chroma")
+    chroma.kernel.assign(np.random.default_rng(0).normal(0, 0.1, chroma.kernel.shape))
+    gray = gray_photos()
+    assert mixed(gray).dtype == "float32"
+    np.testing.assert_allclose(luma(mixed(gray)), gray, atol=1e-6)
+
+    exact = to_float32(mixed)
+
+    assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
+    np.testing.assert_allclose(exact(gray), mixed(gray), atol=0.02)
+    assert not np.array_equal(exact(gray), mixed(gray))

@@ -359,6 +359,19 @@ def test_one_gan_may_serve_two_runs(tmp_path):
     assert gan._initial_epoch == 0
 
 
+def test_a_run_in_mixed_precision_leaves_a_generator_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        checkpoint = begin(tmp_path)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    finish_epoch(checkpoint, 0)
+
+    generator = keras.models.load_model(tmp_path / "generator.keras")
+
+    assert {layer.compute_dtype for layer in generator.layers} == {"float32"}
+
+
 def test_a_checkpoint_that_fails_half_way_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint = begin(tmp_path)
     finish_epoch(checkpoint, 0)
