@@ -24,7 +24,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics": ["Measures", "evaluate", "format_measures", "read_original"],
         "models": ["build_discriminator", "build_generator"],
         "photos": ["PhotoError", "find_photos", "read_photo", "to_gray"],
-        "sources": ["download_photos", "load_split", "project_path", "sample_split"],
+        "sources": [
+            "download_photos",
+            "gray_sample",
+            "load_split",
+            "project_path",
+            "sample_split",
+        ],
         "survey": ["find_duplicates", "survey_photos"],
         "training": [
             "find_runs",

@@ -137,4 +137,4 @@ def to_float32(model):
 
 def _normalize(x):
     # Keras' default momentum of 0.99 lags behind in a run of a few hundred steps.
-    return layers.BatchNormalization(momentum=0.9)(x)
+    return layers.BatchNormalization(momentum=0.97)(x)

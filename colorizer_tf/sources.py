@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import itertools
 import shutil
 import tempfile
 import urllib.request
@@ -13,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from colorizer_tf.datasets import Split, split_photos
-from colorizer_tf.photos import find_photos
+from colorizer_tf.photos import find_photos, to_gray
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 PROJECT = _PACKAGE_PARENT if (_PACKAGE_PARENT / "notebooks").is_dir() else Path.cwd()
@@ -95,6 +96,24 @@ def sample_split(folder=None):
     split = Split(**sides, source="sample")
     print(split)
     return split
+
+
+def gray_sample(folder=None):
+    """Writes the sample's photographs, whole and turned gray, to a folder.
+
+    Args:
+        folder: data/sample_gray of the project by default.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder or PROJECT / "data/sample_gray")
+    if not folder.is_dir():
+        with _whole_folder(folder) as unfinished:
+            for name in itertools.chain(*SAMPLE_SIDES.values()):
+                gray = Image.fromarray(to_gray(_sample_photo(name)))
+                gray.save(unfinished / f"{name}.jpg", quality=95)
+    return folder
 
 
 def _sample_photo(name):

@@ -1,5 +1,6 @@
 import http.server
 import io
+import itertools
 import socket
 import threading
 import zipfile
@@ -12,6 +13,7 @@ from colorizer_tf import sources
 from colorizer_tf.photos import read_photo
 from colorizer_tf.sources import (
     download_photos,
+    gray_sample,
     load_split,
     photos_digest,
     project_path,
@@ -205,6 +207,15 @@ def test_the_sample_is_taken_as_it_lies(sample):
 
     assert sample_split(folder) == sample
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == written
+
+
+def test_the_gray_sample_is_the_photographs_whole_and_without_colour(tmp_path):
+    folder = gray_sample(tmp_path / "gray")
+
+    photos = {path.stem: read_photo(path) for path in folder.iterdir()}
+    assert photos.keys() == set(itertools.chain(*sources.SAMPLE_SIDES.values()))
+    assert photos["cat"].shape == skimage.data.cat().shape
+    assert all(np.ptp(photo, axis=-1).max() == 0 for photo in photos.values())
 
 
 def test_a_sample_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
