@@ -26,7 +26,7 @@ class PhotoFacts:
         format: JPEG, PNG, …
         luma: mean luma, 0 to 255.
         chroma: mean CIE chroma, the distance from gray in CIELAB's ab plane.
-        fingerprint: 256 booleans that near-duplicates share nearly all of.
+        thumbnail: the photo squeezed to 16x16 pixels, uint8 (16, 16, 3).
     """
 
     path: Path
@@ -35,7 +35,7 @@ class PhotoFacts:
     format: str | None = None
     luma: float | None = None
     chroma: float | None = None
-    fingerprint: np.ndarray | None = None
+    thumbnail: np.ndarray | None = None
 
     @property
     def near_gray(self):
@@ -66,30 +66,31 @@ def survey_photo(path):
     photo = shrink_photo(photo, 512)
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)
-    # The sign of the horizontal gradient on a 16x16 grid ("difference hash").
-    tiny = cv2.resize(gray, (17, 16), interpolation=cv2.INTER_AREA)
     return PhotoFacts(
         path,
         size=size,
         format=file_format,
         luma=float(gray.mean()),
         chroma=float(np.hypot(lab[..., 1], lab[..., 2]).mean()),
-        fingerprint=(tiny[:, 1:] > tiny[:, :-1]).ravel(),
+        thumbnail=cv2.resize(photo, (16, 16), interpolation=cv2.INTER_AREA),
     )
 
 
-def find_duplicates(facts, distance=20):
+def find_duplicates(facts, distance=16):
     """Returns the pairs of paths of photos that look alike.
 
     Args:
         facts: `PhotoFacts`, as from `survey_photos`.
-        distance: two photos look alike when at most so many of the 256 bits of
-            their fingerprints differ; 0 to 256.
+        distance: two photos look alike when their thumbnails are no further
+            apart: root mean square, in levels of 255. In the project's own set
+            true duplicates lie below 15, and other pairs above 17.
     """
     facts = [fact for fact in facts if not fact.error]
-    bits = np.array([fact.fingerprint for fact in facts])
+    thumbnails = np.float32([fact.thumbnail.ravel() for fact in facts])
     return [
         (facts[i].path, facts[i + 1 + j].path)
-        for i in range(len(facts))
-        for j in np.flatnonzero((bits[i + 1 :] ^ bits[i]).sum(axis=1) <= distance)
+        for i, thumbnail in enumerate(thumbnails)
+        for j in np.flatnonzero(
+            np.square(thumbnails[i + 1 :] - thumbnail).mean(axis=1) <= distance**2
+        )
     ]
