@@ -1,4 +1,5 @@
-# make run: everything set up, a generator trained on the sample, and evaluated
+# make run: everything set up, a generator trained on the sample, and evaluated;
+#           the sample coloured by the generator in the box
 # make test: everything set up, lint and tests
 # make photos: the project's own photos, downloaded to data/photos
 PYTHON ?= python3
@@ -14,6 +15,10 @@ run: $(VENV)/installed
 		-p photos sample -p run_dir $(RUN) -p batch_size 32 -p epochs 40
 	$(BIN)/papermill --log-output notebooks/03_evaluate.ipynb $(RUN)/03_evaluate.ipynb \
 		-p runs $(RUN) -p check True
+	$(BIN)/papermill --log-output notebooks/04_colorize.ipynb $(RUN)/04_colorize.ipynb \
+		-p output $(RUN)/colorized
+	@echo "Learned just now: $(RUN)/test_photos.png"
+	@echo "By the generator in the box: $(RUN)/colorized"
 
 test: $(VENV)/installed
 	$(BIN)/ruff check
