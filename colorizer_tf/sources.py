@@ -29,6 +29,7 @@ SAMPLE_SIDES = {
     "validation": ("motorcycle",),
     "test": ("cat",),
 }
+EXAMPLES = ("astronaut", "cat", "coffee", "rocket")
 
 
 def project_path(path, default):
@@ -101,6 +102,16 @@ def _sample_photo(name):
     if name == "motorcycle":
         return skimage.data.stereo_motorcycle()[0]
     return getattr(skimage.data, name)()
+
+
+def write_examples(folder):
+    """Writes photographs that scikit-image carries, turned gray; returns the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.jpg" for name in EXAMPLES]
+    for name, path in zip(EXAMPLES, paths, strict=True):
+        Image.fromarray(_sample_photo(name)).convert("L").save(path, quality=90)
+    return paths
 
 
 def _write_tiles(photo, path):
