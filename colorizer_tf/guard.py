@@ -24,7 +24,10 @@ _FROM_HERE = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' "
     "blob:; style-src 'self' 'unsafe-inline'"
 )
-_META_FROM_ELSEWHERE = re.compile(rb"<meta[^>]*https?://[^>]*>", re.IGNORECASE)
+# Pictures for those who share the page, and examples for its own API.
+_FROM_ELSEWHERE = re.compile(
+    rb"<meta[^>]*https?://[^>]*>|https://(?:raw\.githubusercontent|github)\.com/[\w./-]*"
+)
 
 
 class PatientProtocol(H11Protocol):
@@ -165,7 +168,7 @@ class _PageFromHere:
                 return
             body += message.get("body", b"")
             if not message.get("more_body"):
-                page = _META_FROM_ELSEWHERE.sub(b"", body)
+                page = _FROM_ELSEWHERE.sub(b"", body)
                 length = (b"content-length", str(len(page)).encode())
                 start["headers"] = [
                     pair for pair in start["headers"] if pair[0] != length[0]

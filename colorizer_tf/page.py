@@ -20,7 +20,7 @@ PREVIEW_SIDE = 1600
 MAX_STRENGTH = 2
 TEXTS = {
     "en": {
-        "title": "Colour for black-and-white photos",
+        "title": "# Colour for black-and-white photos",
         "intro": "Drop one photo or several. They keep their size and format, and "
         "nothing of them is kept here.",
         "drop": "Photos",
@@ -28,7 +28,6 @@ TEXTS = {
         "examples": "Or try one of these",
         "choice": "Which photo to see",
         "compare": "Before and after",
-        "position": "Where after begins, %",
         "download": "Download",
         "progress": "Colorizing",
         "done": "{done} of {all} photos are done.",
@@ -41,7 +40,7 @@ TEXTS = {
         "failed": "**{name}** could not be colorized.",
     },
     "ru": {
-        "title": "Цвет для чёрно-белых фотографий",
+        "title": "# Цвет для чёрно-белых фотографий",
         "intro": "Перетащите сюда одну фотографию или несколько. Размер и формат "
         "останутся прежними, здесь ничего не сохраняется.",
         "drop": "Фотографии",
@@ -49,7 +48,6 @@ TEXTS = {
         "examples": "Или попробуйте на примере",
         "choice": "Какую фотографию показать",
         "compare": "До и после",
-        "position": "Где начинается «после», %",
         "download": "Скачать",
         "progress": "Раскрашиваем",
         "done": "Готово фотографий: {done} из {all}.",
@@ -64,8 +62,38 @@ TEXTS = {
         "failed": "Не удалось раскрасить **{name}**.",
     },
 }
-# What a screen reader takes for the language of the page.
-_SCRIPT = "() => { document.documentElement.lang = navigator.language; }"
+# For the keyboard and for screen readers: the language of the page, the slider's
+# handle moved by the arrow keys, as if by the mouse, and the notice read aloud.
+_SCRIPT = """() => {
+  document.documentElement.lang = navigator.language;
+  const move = (handle, step) => {
+    const box = handle.getBoundingClientRect();
+    const at = (name, target, x) => target.dispatchEvent(new MouseEvent(name, {
+      bubbles: true, cancelable: true, view: window, button: 0,
+      clientX: x, clientY: box.top + box.height / 2,
+    }));
+    const middle = box.left + box.width / 2;
+    at("mousedown", handle, middle);
+    at("mousemove", window, middle + step);
+    at("mouseup", window, middle + step);
+  };
+  const steps = {ArrowLeft: -20, ArrowRight: 20};
+  const equip = () => {
+    const handle = document.querySelector("#compare [data-testid=slider]");
+    if (handle && handle.tabIndex < 0) {
+      handle.tabIndex = 0;
+      handle.setAttribute("aria-label", "← →");
+      handle.addEventListener("keydown", (event) => {
+        if (event.key in steps) {
+          event.preventDefault();
+          move(handle, steps[event.key]);
+        }
+      });
+    }
+    document.querySelector("#notice")?.setAttribute("role", "status");
+  };
+  new MutationObserver(equip).observe(document.body, {childList: true, subtree: true});
+}"""
 _STYLE = """
 .gradio-container { max-width: 960px !important; margin: 0 auto !important; }
 footer { display: none !important; }
@@ -106,9 +134,7 @@ def _build_page(reception, words):
     with gr.Blocks(title="colorizer_tf", analytics_enabled=False) as page:
         gr.Markdown(words("title"), elem_id="title")
         gr.Markdown(words("intro"))
-        photos = gr.File(
-            label=words("drop"), file_count="multiple", elem_id="photos", height=160
-        )
+        photos = gr.File(label=words("drop"), file_count="multiple", elem_id="photos")
         photos.move_resource_to_block_cache = _refuse_addresses(photos)
         sample = gr.Image(visible=False, type="filepath")
         gallery = gr.Dataset(
@@ -150,7 +176,7 @@ def _build_page(reception, words):
         gallery.click(lambda chosen: chosen, gallery, photos, **hidden).then(
             colorize, **work
         )
-        choice.change(
+        choice.input(
             lambda index, pairs: gr.ImageSlider(pairs[index]),
             [choice, previews],
             compare,
