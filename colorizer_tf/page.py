@@ -21,8 +21,8 @@ MAX_STRENGTH = 2
 TEXTS = {
     "en": {
         "title": "# Colour for black-and-white photos",
-        "intro": "Drop one photo or several. They keep their size and format, and "
-        "nothing of them is kept here.",
+        "intro": "Drop one photo or several. They keep their size and format, and are "
+        "deleted here within the hour.",
         "drop": "Photos",
         "strength": "Strength of the colour",
         "examples": "Or try one of these",
@@ -42,7 +42,7 @@ TEXTS = {
     "ru": {
         "title": "# Цвет для чёрно-белых фотографий",
         "intro": "Перетащите сюда одну фотографию или несколько. Размер и формат "
-        "останутся прежними, здесь ничего не сохраняется.",
+        "останутся прежними, а отсюда всё удалится в течение часа.",
         "drop": "Фотографии",
         "strength": "Насыщенность цвета",
         "examples": "Или попробуйте на примере",
