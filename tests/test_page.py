@@ -74,7 +74,7 @@ def open_page(browser, address):
         context.set_default_timeout(SECONDS)
         page = context.new_page()
         page.on("request", listen)
-        page.on("pageerror", errors.append)
+        page.on("pageerror", lambda error: errors.append(error))
         page.goto(address)
         page.wait_for_selector("#photos input[type=file]", state="attached")
         return page
