@@ -106,7 +106,6 @@ def mount_page(app, reception):
     """Mounts the page at the root of a FastAPI application."""
     # Gradio takes its temporary folder from here alone.
     os.environ["GRADIO_TEMP_DIR"] = str(reception.page_folder)
-    limits = reception.limits
     words = gr.I18n(**TEXTS)
     gr.mount_gradio_app(
         app,
@@ -124,7 +123,6 @@ def mount_page(app, reception):
         mcp_server=False,
         enable_monitoring=False,
         show_error=False,
-        max_file_size=limits.photo_bytes,
     )
     reception.kept = set(reception.page_folder.rglob("*"))  # the examples
 

@@ -232,6 +232,8 @@ def _plain_ending(path):
 class _LastingResponse(FileResponse):
     """A file whose folder lasts until it is sent, or the client has gone."""
 
+    chunk_size = 2**20
+
     async def __call__(self, scope, receive, send):
         try:
             await super().__call__(scope, receive, send)
