@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 500
-IDLE_SECONDS = 20
+IDLE_SECONDS = 10
 RETRY_SECONDS = 5
 _OWN_ROUTES = ("/api/colorize", "/health", "/metrics", "/docs", "/openapi.json")
 # All that the page asks for. Gradio has more, some of which fetches addresses
@@ -33,8 +33,8 @@ _FROM_ELSEWHERE = re.compile(
 class PatientProtocol(H11Protocol):
     """HTTP, but a connection on which nothing is asked for long is closed.
 
-    uvicorn itself waits for ever for the head of a first request, and for the
-    rest of a body that nobody reads.
+    uvicorn itself waits for ever for the head of a first request, for the rest of
+    a body that nobody reads, and for a client that does not take its answer.
     """
 
     def connection_made(self, transport):
@@ -46,12 +46,17 @@ class PatientProtocol(H11Protocol):
 
     def _look_again(self, cycle, idle):
         if self.transport.is_closing():
+            self.transport.abort()  # even if the client does not take the rest
             return
         still = self.cycle is None or self.cycle.response_complete
         if idle and still and self.cycle is cycle:
             self.transport.abort()
         else:
             self.loop.call_later(IDLE_SECONDS, self._look_again, self.cycle, still)
+
+
+class _StalledError(Exception):
+    """A client does not take its answer."""
 
 
 class Guard:
@@ -82,6 +87,8 @@ class Guard:
             await (self._refuse(scope) or self._app_for(scope))(
                 scope, visit.receive, visit.send
             )
+        except _StalledError:
+            visit.status = 499  # as others call it: the client is as good as gone
         finally:
             self.received -= visit.received
             route = scope["path"] if scope["path"] in _OWN_ROUTES else "page"
@@ -148,7 +155,10 @@ class _Visit:
             self.status = message["status"]
             policy = (b"content-security-policy", _FROM_HERE.encode())
             message["headers"] = [*message.get("headers", ()), policy]
-        await asyncio.wait_for(self._send(message), self.guard.limits.stall_seconds)
+        try:
+            await asyncio.wait_for(self._send(message), self.guard.limits.stall_seconds)
+        except TimeoutError as error:
+            raise _StalledError from error
 
 
 class _PageFromHere:

@@ -133,7 +133,6 @@ def _build_page(reception, words):
         gr.Markdown(words("title"), elem_id="title")
         gr.Markdown(words("intro"))
         photos = gr.File(label=words("drop"), file_count="multiple", elem_id="photos")
-        photos.move_resource_to_block_cache = _refuse_addresses(photos)
         sample = gr.Image(visible=False, type="filepath")
         gallery = gr.Dataset(
             label=words("examples"),
@@ -181,20 +180,30 @@ def _build_page(reception, words):
             show_progress="hidden",
             **hidden,
         )
+    _keep_to_own_files(page)
     page.queue(max_size=32, default_concurrency_limit=8, api_open=False)
     return page
 
 
-def _refuse_addresses(component):
-    """Gradio would fetch a photo whose path is an address somewhere else."""
-    move = component.move_resource_to_block_cache
+def _keep_to_own_files(page):
+    """Has the page take no file but those that were uploaded to it.
 
-    def move_from_here(path):
-        if "://" in str(path):
-            raise gr.Error("There is no such file.")
-        return move(path)
+    A mounted page, unlike a launched one, would take any file of the server whose
+    path a request names, and it would fetch one from an address.
+    """
+    page.has_launched = True
 
-    return move_from_here
+    def without_addresses(move):
+        async def move_file(path):
+            if "://" in str(path):
+                raise gr.Error("There is no such file.")
+            return await move(path)
+
+        return move_file
+
+    for block in page.blocks.values():
+        move = block.async_move_resource_to_block_cache
+        block.async_move_resource_to_block_cache = without_addresses(move)
 
 
 def _colorize(reception, paths, strength, request, progress):

@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -255,6 +256,26 @@ def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
     assert service.is_tidy()
 
 
+def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
+    monkeypatch.setattr("colorizer_tf.guard.IDLE_SECONDS", 0.5)
+    photo = encode((2000, 2000))
+    body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"'
+    body += b"\r\n\r\n" + photo + b"\r\n--x--\r\n"
+    head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "
+    head += b"multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n"
+    with Running(colorizer, stall_seconds=0.5) as running:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", running.port))
+        connection.sendall(head % len(body) + body)
+        wait_for(lambda: len(running.reception.queue) == 1)
+        wait_for(lambda: not len(running.reception.queue), 60)
+        assert running.is_tidy()
+        figures = httpx.get(f"{running.url}/metrics").text
+        assert 'route="/api/colorize",status="499"} 1.0' in figures
+    connection.close()
+
+
 def test_a_silent_connection_is_closed(service, monkeypatch):
     monkeypatch.setattr("colorizer_tf.guard.IDLE_SECONDS", 0.2)
     for begun in (b"", b"GET /health HTTP/1.1\r\nX-Slow: "):
@@ -421,6 +442,43 @@ def test_no_path_on_the_server_can_be_read(service, path):
     answer = httpx.get(service.url + path)
     assert answer.status_code in (400, 403, 404)
     assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("place", ["server", "api", "elsewhere"])
+def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, caplog):
+    fetched = []
+
+    async def fetch(address, *_, **__):
+        fetched.append(address)
+        raise ValueError
+
+    Image.new("L", (20, 30)).save(tmp_path / "secret.png")
+    shutil.copy(tmp_path / "secret.png", service.reception.folder)
+    path = {
+        "server": tmp_path / "secret.png",
+        "api": service.reception.folder / "secret.png",
+        "elsewhere": "http://127.0.0.1:1/secret.png",
+    }[place]
+    file = {"path": str(path), "url": str(path), "is_stream": stream}
+    file["meta"] = {"_type": "gradio.FileData"}
+    address = f"{service.url}/gradio_api/queue"
+    config = httpx.get(f"{service.url}/config").json()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("safehttpx.get", fetch)
+        for number, function in enumerate(config["dependencies"]):
+            for data in ([file, 1], [[file], 1], [[file], [[str(path)] * 2]]):
+                session = f"{place}{number}"
+                call = {"fn_index": function["id"], "session_hash": session}
+                httpx.post(f"{address}/join", json={"data": data, **call})
+                url = f"{address}/data?session_hash={session}"
+                with httpx.stream("GET", url, timeout=20) as events:
+                    text = "".join(events.iter_text())
+                assert "process_completed" in text
+                assert ".after.jpg" not in text
+    (service.reception.folder / "secret.png").unlink()
+    assert not list(service.reception.page_folder.rglob("*secret*"))
+    assert not fetched
 
 
 def test_a_photo_of_the_api_cannot_be_read_through_the_page(service):
