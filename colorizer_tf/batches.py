@@ -13,8 +13,8 @@ from colorizer_tf.folder import NETWORK_PIXELS
 from colorizer_tf.photos import GrayPhoto, read_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
-# Of photos that are being read, colorized and written there are so many pixels
-# at most, or one photo.
+# A lane has so many pixels at work at most, or one photo. Photos of more than half
+# of that have a lane of their own: all others go past them.
 PIXELS_AT_WORK = 2**26
 
 
@@ -63,6 +63,18 @@ class Task:
         self.done.set_exception(error)
 
 
+@dataclass
+class _Lane:
+    """Photos that start in the order in which they came."""
+
+    waiting: deque = field(default_factory=deque)
+    pixels: int = 0
+
+    def has_room(self):
+        task = self.waiting[0]
+        return not self.pixels or self.pixels + task.pixels <= PIXELS_AT_WORK
+
+
 class PhotoQueue:
     """Colorizes photo files that come from many threads, with one network.
 
@@ -81,12 +93,12 @@ class PhotoQueue:
         self.colorizer = colorizer
         self.max_photos = max_photos
         self.max_pixels = max_pixels
-        self._waiting = deque()
+        self._small, self._large = _Lane(), _Lane()
         self._ready = []
-        self._photos = self._pixels = self._pixels_at_work = 0
+        self._photos = self._pixels = 0
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
-        self._pool = ThreadPoolExecutor(os.cpu_count(), "photos")
+        self._pool = ThreadPoolExecutor(max(2, os.cpu_count()), "photos")
         self._network = threading.Thread(target=self._run_network, daemon=True)
         self._network.start()
 
@@ -108,7 +120,8 @@ class PhotoQueue:
                 raise QueueFullError("The queue is full.")
             self._photos += len(tasks)
             self._pixels += pixels
-            self._waiting.extend(tasks)
+            for task in tasks:
+                self._lane(task).waiting.append(task)
         for task in tasks:
             task.done.add_done_callback(lambda _, task=task: self._release(task))
         with self._changed:
@@ -123,30 +136,29 @@ class PhotoQueue:
         self._network.join()
         self._pool.shutdown()
 
+    def _lane(self, task):
+        return self._large if 2 * task.pixels > PIXELS_AT_WORK else self._small
+
     def _release(self, task):
         with self._changed:
             self._photos -= 1
             self._pixels -= task.pixels
-            if task in self._waiting:
-                self._waiting.remove(task)
+            lane = self._lane(task)
+            if task in lane.waiting:
+                lane.waiting.remove(task)
             else:
-                self._pixels_at_work -= task.pixels
+                lane.pixels -= task.pixels
             self._start_waiting()
             self._changed.notify_all()
 
     def _start_waiting(self):
-        # In the order in which they came: a large photo waits for room, and all
-        # others behind it, so that it is not passed by for ever.
-        while self._waiting:
-            task = self._waiting[0]
-            pixels = self._pixels_at_work + task.pixels
-            if self._pixels_at_work and pixels > PIXELS_AT_WORK:
-                return
-            self._waiting.popleft()
-            self._pixels_at_work = pixels
-            # One that was abandoned meanwhile gives its pixels back by itself.
-            if task.done.set_running_or_notify_cancel():
-                self._pool.submit(self._attempt, self._read, task)
+        for lane in (self._small, self._large):
+            while lane.waiting and lane.has_room():
+                task = lane.waiting.popleft()
+                lane.pixels += task.pixels
+                # One that was abandoned meanwhile gives its pixels back by itself.
+                if task.done.set_running_or_notify_cancel():
+                    self._pool.submit(self._attempt, self._read, task)
 
     def _attempt(self, step, task):
         try:

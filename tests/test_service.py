@@ -375,21 +375,47 @@ def test_a_network_that_fails_does_not_take_the_service_along(service, monkeypat
     assert service.post(("a.png", encode())).status_code == 200
 
 
-def test_large_photos_go_one_by_one(colorizer, tmp_path, monkeypatch):
+@pytest.fixture
+def make_tasks(tmp_path):
+    def make(shapes):
+        tasks = []
+        for number, shape in enumerate(shapes):
+            path = tmp_path / f"{number}.png"
+            path.write_bytes(encode(shape, number))
+            tasks.append(batches.Task(path, tmp_path / f"{number}_.png", shape))
+        return tasks
+
+    return make
+
+
+def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch):
     monkeypatch.setattr(batches, "PIXELS_AT_WORK", 3000)
-    queue = batches.PhotoQueue(colorizer, max_pixels=10000)
-    tasks = []
-    for number in range(4):
-        path = tmp_path / f"{number}.png"
-        path.write_bytes(encode(seed=number))
-        tasks.append(batches.Task(path, tmp_path / f"{number}_.png", (40, 50)))
+    queue = batches.PhotoQueue(slow_colorizer)
+    tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
     queue.submit(tasks)
-    with pytest.raises(batches.QueueFullError):
-        queue.submit([batches.Task(tmp_path, tmp_path, (2000, 50))])
-    assert [task.done.result(30).is_file() for task in tasks] == [True] * 4
+    # Of the large ones, one at a time is at work.
+    wait_for(lambda: all(task.done.running() for task in tasks[3:]))
+    assert [task.done.running() for task in tasks[:3]] == [True, False, False]
+    tasks[1].abandon()
+    assert len(queue) == 4
+    slow_colorizer.go.set()
+    for task in (*tasks[:1], *tasks[2:]):
+        assert task.done.result(30).is_file()
     queue.close()
+    assert len(queue) == 0
+
+
+def test_the_queue_is_bounded_in_pixels_and_can_be_closed(slow_colorizer, make_tasks):
+    queue = batches.PhotoQueue(slow_colorizer, max_pixels=3000)
+    first, second = make_tasks([(60, 70), (40, 50)])
+    queue.submit([first])  # an empty queue takes a photo of any size
     with pytest.raises(batches.QueueFullError):
-        queue.submit(tasks)
+        queue.submit([second])
+    slow_colorizer.go.set()
+    queue.close()
+    assert first.result.is_file()
+    with pytest.raises(batches.QueueFullError):
+        queue.submit([second])
 
 
 def test_the_figures(service):
