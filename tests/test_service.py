@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import colorizer_tf as ct
 from colorizer_tf.colorizer import Colorizer
+from colorizer_tf.photos import read_gray
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
@@ -132,7 +132,7 @@ def test_it_is_what_the_colorizer_gives(service, colorizer, tmp_path):
 def test_sixteen_bits_stay(service, tmp_path):
     answer = service.post(("deep.png", encode(dtype=np.uint16)))
     (tmp_path / "deep.png").write_bytes(answer.content)
-    assert ct.photos.read_gray(tmp_path / "deep.png").gray.dtype == np.uint16
+    assert read_gray(tmp_path / "deep.png").gray.dtype == np.uint16
 
 
 @pytest.mark.parametrize("ending", ["bmp", "jpg", "png", "tif", "webp"])

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image
 
 from colorizer_tf import sources
 from colorizer_tf.photos import read_photo
@@ -262,3 +263,9 @@ def test_a_path_is_taken_from_where_one_is_and_a_default_from_the_project(
     assert project_path(tmp_path / "scans", "data/photos") == tmp_path / "scans"
     assert project_path("", "data/photos") == sources.PROJECT / "data/photos"
     assert project_path("", "data/photos").is_absolute()
+
+
+def test_examples_are_gray(tmp_path):
+    paths = sources.write_examples(tmp_path / "examples")
+    assert len(paths) >= 3
+    assert all(Image.open(path).mode == "L" for path in paths)
