@@ -1,13 +1,13 @@
 # make run: everything set up, a generator trained on the sample, and evaluated;
 #           the sample coloured by the generator in the box
-# make test: everything set up, lint and tests
+# make test: everything set up, a browser too where that can be, lint and tests
 # make photos: the project's own photos, downloaded to data/photos
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 RUN = runs/sample
 
-.PHONY: run test photos clean
+.PHONY: run test browser photos clean
 
 run: $(VENV)/installed
 	mkdir -p $(RUN)
@@ -20,10 +20,19 @@ run: $(VENV)/installed
 	@echo "Learned just now: $(RUN)/test_photos.png"
 	@echo "By the generator in the box: $(RUN)/colorized"
 
-test: $(VENV)/installed
+test: $(VENV)/installed browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest
+
+# The tests of the page want Chromium; without it they are skipped and say so.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& apt-get update -qq \
+			&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+				--no-install-recommends chromium >/dev/null; } \
+		|| echo "No Chromium, and none could be installed: see tests/test_page.py."
 
 photos: $(VENV)/installed
 	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"

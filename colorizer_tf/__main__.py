@@ -1,6 +1,7 @@
-"""The commands: `python -m colorizer_tf colorize SOURCE DESTINATION`."""
+"""The commands: `python -m colorizer_tf colorize SOURCE DESTINATION`, and `serve`."""
 
 import argparse
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ def main(arguments=None):
     # A plain kill ends like Ctrl-C: what is being written is finished first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _colorize(options)
+        return options.command(options)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
@@ -27,6 +28,12 @@ def _parse(arguments):
         description="Gives black-and-white photos their colours.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_colorize(commands)
+    _add_serve(commands)
+    return parser.parse_args(arguments)
+
+
+def _add_colorize(commands):
     colorize = commands.add_parser(
         "colorize",
         help="colorize a photo, or all photos below a folder",
@@ -57,25 +64,37 @@ def _parse(arguments):
         choices=("bmp", "jpg", "png", "tif", "webp"),
         help="of a folder's results (that of each photo)",
     )
-    return parser.parse_args(arguments)
+    colorize.set_defaults(command=_colorize)
+
+
+def _add_serve(commands):
+    serve = commands.add_parser(
+        "serve",
+        help="run the service: a page to drop photos on, an address for programs",
+        description="Runs the service: a page for people at /, and POST "
+        "/api/colorize for programs, described at /docs. SIGTERM or Ctrl-C ends it "
+        "when all that it has accepted is done.",
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (127.0.0.1)"
+    )
+    serve.add_argument("--port", type=int, default=8000, help="(8000)")
+    serve.add_argument(
+        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+    )
+    serve.set_defaults(command=_serve)
 
 
 def _colorize(options):
     source = Path(options.source)
     if not source.exists():
         raise FileNotFoundError(f"There is no photo or folder {source.absolute()}.")
-    # TensorFlow takes seconds to start: not for --help, nor for a wrong name.
-    from colorizer_tf.colorizer import Colorizer
-
     size = (
         {"working_size": options.working_size}
         if options.working_size is not None
         else {}
     )
-    if options.weights:
-        colorizer = Colorizer.load(options.weights, **size)
-    else:
-        colorizer = Colorizer.pretrained(**size)
+    colorizer = _load(options.weights, **size)
     if source.is_file():
         print(colorizer.colorize_file(source, options.destination, options.strength))
         return 0
@@ -87,6 +106,33 @@ def _colorize(options):
     )
     print(report)
     return 1 if report.with_status("failed") else 0
+
+
+def _serve(options):
+    try:
+        from colorizer_tf.service import serve
+    except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] == "colorizer_tf":
+            raise
+        raise ValueError(
+            f"The service needs {error.name}, which is not installed: "
+            'pip install "colorizer_tf[service]", or pip install -e ".[service]" in '
+            "the project's folder."
+        ) from error
+    colorizer = _load(options.weights)
+    # A second Ctrl-C, or the end that a first one asked for.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(colorizer, options.host, options.port)
+    return 0
+
+
+def _load(weights, **kwargs):
+    # TensorFlow takes seconds to start: not for --help, nor for a wrong name.
+    from colorizer_tf.colorizer import Colorizer
+
+    if weights:
+        return Colorizer.load(weights, **kwargs)
+    return Colorizer.pretrained(**kwargs)
 
 
 if __name__ == "__main__":

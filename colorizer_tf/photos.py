@@ -20,11 +20,22 @@ QUALITY = 95
 PNG_HEAD = 33
 # More is refused unread: a small file can claim a size that fills the memory.
 MAX_PIXELS = 2**27
+_ENDINGS = {
+    "BMP": ".bmp",
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+}
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
 class PhotoError(ValueError):
     """A photo that cannot be read, or written; the message names the file."""
+
+
+class PhotoTooLargeError(PhotoError):
+    """A photo of more than `MAX_PIXELS`."""
 
 
 @dataclass
@@ -169,6 +180,21 @@ def photo_size(path):
         return image.height, image.width
 
 
+def identify_photo(path):
+    """Returns what a file is by its content, whatever its name says.
+
+    Returns:
+        The ending of its format, one of `EXTENSIONS`, and its (height, width),
+        not turned.
+
+    Raises:
+        PhotoError: as `photo_size`, and for a format without such an ending.
+    """
+    with _open_photo(path, tuple(_ENDINGS)) as image:
+        # A phone's JPEG of several pictures opens as MPO.
+        return _ENDINGS.get(image.format, ".jpg"), (image.height, image.width)
+
+
 def write_photo(path, rgb, source=None):
     """Writes a photo in the format that the ending of its name says.
 
@@ -206,17 +232,19 @@ def write_photo(path, rgb, source=None):
 
 
 @contextlib.contextmanager
-def _open_photo(path):
+def _open_photo(path, formats=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
-            with open(path, "rb") as file, Image.open(file) as image:
+            with open(path, "rb") as file, Image.open(file, formats=formats) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(_TOO_LARGE)
+                    raise Image.DecompressionBombError
                 yield image
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"{path} cannot be read as a photo: {_TOO_LARGE}") from error
+        raise PhotoTooLargeError(
+            f"{path} cannot be read as a photo: {_TOO_LARGE}"
+        ) from error
     except Exception as error:  # damaged files make Pillow raise of all kinds
         reason = str(error) or type(error).__name__
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error

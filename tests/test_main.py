@@ -83,3 +83,19 @@ def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop)
     results = list(out.glob("*.png"))
     assert 0 < len(results) < 300
     assert not list(out.glob(".partial*"))
+
+
+def test_serve_without_its_parts_says_what_to_install(weights, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastapi_offline", None)
+    monkeypatch.delitem(sys.modules, "colorizer_tf.service", raising=False)
+    assert main(["serve", "--weights", weights]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: The service needs fastapi_offline")
+    assert "colorizer_tf[service]" in error
+    assert error.count("\n") == 1
+
+
+def test_serve_without_weights_says_so(capsys, tmp_path):
+    pytest.importorskip("uvicorn", reason="needs the extra `service`")
+    assert main(["serve", "--weights", str(tmp_path / "no.keras")]) == 1
+    assert capsys.readouterr().err.startswith("Error: There is no generator")

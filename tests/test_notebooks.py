@@ -50,7 +50,7 @@ def test_notebook_is_clean_and_has_parameters(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
-@pytest.mark.parametrize("name", ["README.md", "Makefile"])
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md", "Makefile"])
 def test_papermill_lines_name_parameters_that_exist(name):
     text = (PROJECT / name).read_text().replace("\\\n", " ")
     lines = re.findall(r"papermill .*?notebooks/(\w+)\.ipynb(.*)", text)

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorizer_tf.photos import PhotoError, find_photos, read_photo, whole_file
+from colorizer_tf.photos import (
+    PhotoError,
+    find_photos,
+    identify_photo,
+    read_photo,
+    whole_file,
+)
 
 
 @pytest.fixture
@@ -303,3 +309,18 @@ def test_a_file_left_behind_by_a_kill_does_not_disturb(tmp_path):
 
     assert path.read_text() == "newer"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("ending", "file_format"),
+    [(".bmp", "BMP"), (".jpg", "JPEG"), (".png", "PNG"), (".tif", "TIFF")],
+)
+def test_a_photo_is_known_by_its_content(tmp_path, ending, file_format):
+    Image.new("L", (30, 20)).save(tmp_path / "a.webp", file_format)
+    assert identify_photo(tmp_path / "a.webp") == (ending, (20, 30))
+
+
+def test_what_is_no_photo_of_these_formats_is_refused(tmp_path):
+    Image.new("L", (30, 20)).save(tmp_path / "a.gif")
+    with pytest.raises(PhotoError, match="cannot be read"):
+        identify_photo(tmp_path / "a.gif")

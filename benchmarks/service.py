@@ -1,0 +1,145 @@
+"""200 requests to the service, 16 at a time, against the same photos as a folder.
+
+Photos of 150x150 and of 2 megapixels take turns. Each answer is compared with the
+photo that was sent; both rates come from the same run, and the peak memory is that
+of the service's own process. The photos are made of the embedded sample.
+
+    python benchmarks/service.py --weights runs/sample/generator.keras
+"""
+
+import argparse
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import colorizer_tf as ct
+import cv2
+import httpx
+import numpy as np
+import skimage.data
+
+SIZES = ((150, 150), (1600, 1250))
+# JPEG, written twice, is off by so many levels in the mean at most.
+TOLERANCE = 4
+
+
+def make_photos(folder, count):
+    folder.mkdir()
+    sample = Path(skimage.data.__file__).parent
+    sources = [
+        cv2.imread(str(sample / name), cv2.IMREAD_GRAYSCALE)
+        for name in ("astronaut.png", "coffee.png", "chelsea.png")
+    ]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        gray = cv2.resize(sources[number % len(sources)], SIZES[number % len(SIZES)])
+        # No two photos are alike: else nobody would see that they were swapped.
+        gray = np.roll(gray, rng.integers(0, gray.shape), (0, 1))
+        gray = np.uint8(np.clip(gray + rng.normal(0, 3, gray.shape), 0, 255))
+        cv2.imwrite(str(folder / f"{number:04}.jpg"), gray)
+    return sorted(folder.iterdir())
+
+
+def folder_rate(colorizer, photos, results):
+    """Photos per second of `colorize_folder`."""
+    start = time.perf_counter()
+    report = colorizer.colorize_folder(photos[0].parent, results)
+    return len(report.with_status("done")) / (time.perf_counter() - start)
+
+
+def start_service(weights):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "colorizer_tf", "serve", "--port", str(port)]
+    if weights:
+        command += ["--weights", weights]
+    service = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    while True:
+        try:
+            httpx.get(f"{address}/health")
+            return service, address
+        except httpx.TransportError:
+            if service.poll() is not None:
+                raise SystemExit("The service did not start.") from None
+            time.sleep(0.2)
+
+
+def ask(client, photo):
+    """Sends a photo; returns the answer and the seconds it took."""
+    start = time.perf_counter()
+    files = {"photo": (photo.name, photo.read_bytes())}
+    answer = client.post("/api/colorize", files=files)
+    return answer, time.perf_counter() - start
+
+
+def is_of(answer, photo):
+    """Whether the answer is this photo, in colour or not."""
+    if answer.status_code != 200:
+        return False
+    sent = cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE)
+    content = np.frombuffer(answer.content, np.uint8)
+    received = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+    return sent.shape == received.shape and cv2.absdiff(sent, received).mean() < (
+        TOLERANCE
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", default="", help="else those of the package")
+    parser.add_argument("--count", type=int, default=200, help="of requests")
+    parser.add_argument("--at-once", type=int, default=16, help="requests at a time")
+    args = parser.parse_args()
+
+    if args.weights:
+        colorizer = ct.Colorizer.load(args.weights)
+    else:
+        colorizer = ct.Colorizer.pretrained()
+    with tempfile.TemporaryDirectory() as folder:
+        photos = make_photos(Path(folder) / "photos", args.count)
+        for photo in photos[: len(SIZES)]:
+            colorizer.colorize(ct.read_photo(photo))  # warms up
+        reached = folder_rate(colorizer, photos, Path(folder) / "before")
+        service, address = start_service(args.weights)
+        with (
+            httpx.Client(base_url=address, timeout=600) as client,
+            ThreadPoolExecutor(args.at_once) as pool,
+        ):
+            for photo in photos[: len(SIZES)]:
+                ask(client, photo)  # warms up
+            start = time.perf_counter()
+            answers = list(pool.map(lambda photo: ask(client, photo), photos))
+            rate = len(photos) / (time.perf_counter() - start)
+        service.send_signal(signal.SIGTERM)
+        service.wait()
+        # Before and after the service: what else the machine does may change.
+        reached = max(reached, folder_rate(colorizer, photos, Path(folder) / "after"))
+        right = sum(
+            is_of(answer, photo)
+            for (answer, _), photo in zip(answers, photos, strict=True)
+        )
+    answered = sum(answer.status_code == 200 for answer, _ in answers)
+    seconds = [seconds for _, seconds in answers]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    print(
+        f"{os.cpu_count()} cores; {args.count} requests, {args.at_once} at a time: "
+        f"{answered} answered, {right} with their own photo\n"
+        f"median {np.median(seconds):.2f} s, 95th percentile "
+        f"{np.percentile(seconds, 95):.2f} s\n"
+        f"{rate:.1f} photos/s, the folder {reached:.1f} photos/s: {rate / reached:.0%}"
+        f"\npeak memory of the service "
+        f"{peak / (1e9 if sys.platform == 'darwin' else 1e6):.2f} GB"
+    )
+
+
+if __name__ == "__main__":
+    main()

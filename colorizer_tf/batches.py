@@ -1,0 +1,212 @@
+"""Photos from many askers through one network: a bounded queue, and batches."""
+
+import os
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from colorizer_tf.folder import NETWORK_PIXELS
+from colorizer_tf.photos import GrayPhoto, read_gray, write_photo
+from colorizer_tf.upsampling import paint_chroma
+
+# A lane has so many pixels at work at most, or one photo. Photos of more than half
+# of that have a lane of their own: all others go past them.
+PIXELS_AT_WORK = 2**26
+
+
+class QueueFullError(Exception):
+    """The queue has no place for so many photos now."""
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the photo any more."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A photo on its way through a `PhotoQueue`.
+
+    Attributes:
+        photo: the file.
+        result: the file to be written, in the format of its ending.
+        size: the photo's (height, width), as its file says.
+        strength: scales the colour.
+        done: a future of `result`, or of the error: `PhotoError` for a damaged
+            photo, `AbandonedError` or a cancelled future after `abandon`.
+    """
+
+    photo: Path
+    result: Path
+    size: tuple[int, int]
+    strength: float = 1.0
+    done: Future = field(default_factory=Future)
+    abandoned: bool = False
+    source: GrayPhoto | None = None
+    luma: np.ndarray | None = None
+    chroma: np.ndarray | None = None
+
+    @property
+    def pixels(self):
+        return self.size[0] * self.size[1]
+
+    def abandon(self):
+        """Gives up the photo's place; a step that has begun is finished first."""
+        self.abandoned = True
+        self.done.cancel()
+
+    def fail(self, error):
+        self.source = self.luma = self.chroma = None
+        self.done.set_exception(error)
+
+
+@dataclass
+class _Lane:
+    """Photos that start in the order in which they came."""
+
+    waiting: deque = field(default_factory=deque)
+    pixels: int = 0
+
+    def has_room(self):
+        task = self.waiting[0]
+        return not self.pixels or self.pixels + task.pixels <= PIXELS_AT_WORK
+
+
+class PhotoQueue:
+    """Colorizes photo files that come from many threads, with one network.
+
+    Files are read and written in a few threads. Whatever has been read while the
+    network was at work goes through it together next, as far as it shares one
+    `Colorizer.network_shape`: nobody waits for a batch to fill.
+
+    Args:
+        colorizer: a `Colorizer`.
+        max_photos: so many are waiting or at work at most.
+        max_pixels: so many pixels have these at most; a queue that is empty
+            takes a photo of any size.
+    """
+
+    def __init__(self, colorizer, max_photos=64, max_pixels=2**28):
+        self.colorizer = colorizer
+        self.max_photos = max_photos
+        self.max_pixels = max_pixels
+        self._small, self._large = _Lane(), _Lane()
+        self._ready = []
+        self._photos = self._pixels = 0
+        self._closed = False
+        self._changed = threading.Condition(threading.RLock())
+        self._pool = ThreadPoolExecutor(max(2, os.cpu_count()), "photos")
+        self._network = threading.Thread(target=self._run_network, daemon=True)
+        self._network.start()
+
+    def __len__(self):
+        return self._photos
+
+    def submit(self, tasks):
+        """Takes all of these tasks, or none.
+
+        Raises:
+            QueueFullError: there is no place for them, or the queue is closed.
+        """
+        pixels = sum(task.pixels for task in tasks)
+        with self._changed:
+            full = self._photos + len(tasks) > self.max_photos or (
+                self._photos and self._pixels + pixels > self.max_pixels
+            )
+            if self._closed or full:
+                raise QueueFullError("The queue is full.")
+            self._photos += len(tasks)
+            self._pixels += pixels
+            for task in tasks:
+                self._lane(task).waiting.append(task)
+        for task in tasks:
+            task.done.add_done_callback(lambda _, task=task: self._release(task))
+        with self._changed:
+            self._start_waiting()
+
+    def close(self):
+        """Finishes what was accepted, and takes no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._photos)
+            self._changed.notify_all()
+        self._network.join()
+        self._pool.shutdown()
+
+    def _lane(self, task):
+        return self._large if 2 * task.pixels > PIXELS_AT_WORK else self._small
+
+    def _release(self, task):
+        with self._changed:
+            self._photos -= 1
+            self._pixels -= task.pixels
+            lane = self._lane(task)
+            if task in lane.waiting:
+                lane.waiting.remove(task)
+            else:
+                lane.pixels -= task.pixels
+            self._start_waiting()
+            self._changed.notify_all()
+
+    def _start_waiting(self):
+        for lane in (self._small, self._large):
+            while lane.waiting and lane.has_room():
+                task = lane.waiting.popleft()
+                lane.pixels += task.pixels
+                # One that was abandoned meanwhile gives its pixels back by itself.
+                if task.done.set_running_or_notify_cancel():
+                    self._pool.submit(self._attempt, self._read, task)
+
+    def _attempt(self, step, task):
+        try:
+            if task.abandoned:
+                raise AbandonedError
+            step(task)
+        except Exception as error:  # belongs to whoever waits for this photo
+            task.fail(error)
+
+    def _read(self, task):
+        task.source = read_gray(task.photo)
+        task.luma = self.colorizer.shrink(task.source.gray)
+        with self._changed:
+            self._ready.append(task)
+            self._changed.notify_all()
+
+    def _run_network(self):
+        while batch := self._take_batch():
+            try:
+                chromas = self.colorizer.predict_chroma([task.luma for task in batch])
+            except Exception as error:  # the network must live on for all others
+                for task in batch:
+                    task.fail(error)
+                continue
+            for task, chroma in zip(batch, chromas, strict=True):
+                task.chroma = chroma
+                self._pool.submit(self._attempt, self._write, task)
+
+    def _take_batch(self):
+        """Waits for photos and returns those that fit the first; [] at the end."""
+
+        def shape(task):
+            return self.colorizer.network_shape(*task.luma.shape)
+
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ready or (self._closed and not self._photos)
+            )
+            if not self._ready:
+                return []
+            first = shape(self._ready[0])
+            most = max(1, NETWORK_PIXELS // (first[0] * first[1]))
+            batch = [task for task in self._ready if shape(task) == first][:most]
+            self._ready = [task for task in self._ready if task not in batch]
+            return batch
+
+    def _write(self, task):
+        rgb = paint_chroma(task.source.gray, task.luma, task.chroma, task.strength)
+        write_photo(task.result, rgb, task.source)
+        task.source = task.luma = task.chroma = None
+        task.done.set_result(task.result)

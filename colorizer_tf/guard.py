@@ -1,0 +1,195 @@
+"""What stands between clients and the service, so that none can hold it up."""
+
+import asyncio
+import re
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS = 500
+IDLE_SECONDS = 10
+RETRY_SECONDS = 5
+_OWN_ROUTES = ("/api/colorize", "/health", "/metrics", "/docs", "/openapi.json")
+# All that the page asks for. Gradio has more, some of which fetches addresses
+# from elsewhere.
+_PAGE_ROUTES = re.compile(
+    r"/($|config$|theme\.css$|favicon\.ico$|manifest\.json$|assets/|static/|svelte/"
+    r"|docs/scripts/"
+    r"|gradio_api/(info$|startup-events$|upload$|upload_progress$|queue/join$"
+    r"|queue/data$|cancel$|reset/?$|heartbeat/|file=/))"
+)
+_FROM_HERE = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' "
+    "blob:; style-src 'self' 'unsafe-inline'"
+)
+# Pictures for those who share the page, and examples for its own API.
+_FROM_ELSEWHERE = re.compile(
+    rb"<meta[^>]*https?://[^>]*>|https://(?:raw\.githubusercontent|github)\.com/[\w./-]*"
+)
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP, but a connection on which nothing is asked for long is closed.
+
+    uvicorn itself waits for ever for the head of a first request, for the rest of
+    a body that nobody reads, and for a client that does not take its answer.
+    """
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._look_again(None, idle=False)
+
+    def _look_again(self, cycle, idle):
+        if self.transport.is_closing():
+            self.transport.abort()  # even if the client does not take the rest
+            return
+        still = self.cycle is None or self.cycle.response_complete
+        if idle and still and self.cycle is cycle:
+            self.transport.abort()
+        else:
+            self.loop.call_later(IDLE_SECONDS, self._look_again, self.cycle, still)
+
+
+class _StalledError(Exception):
+    """A client does not take its answer."""
+
+
+class Guard:
+    """Middleware that bounds what comes in, in bytes and time, and counts it.
+
+    Args:
+        app: what is guarded.
+        reception: a `Reception`.
+        limits: its `Limits`.
+        requests: a Prometheus counter by route and status.
+        seconds: a histogram by route.
+    """
+
+    def __init__(self, app, reception, limits, requests, seconds):
+        self.app = app
+        self.reception = reception
+        self.limits = limits
+        self.requests = requests
+        self.seconds = seconds
+        self.received = 0
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        visit = _Visit(self, scope, receive, send)
+        try:
+            await (self._refuse(scope) or self._app_for(scope))(
+                scope, visit.receive, visit.send
+            )
+        except _StalledError:
+            visit.status = 499  # as others call it: the client is as good as gone
+        finally:
+            self.received -= visit.received
+            route = scope["path"] if scope["path"] in _OWN_ROUTES else "page"
+            self.requests.labels(route, visit.status).inc()
+            self.seconds.labels(route).observe(time.monotonic() - visit.start)
+
+    def _refuse(self, scope):
+        """Returns the answer to a request that is not even begun, or None."""
+        path = scope["path"]
+        if path not in _OWN_ROUTES and not _PAGE_ROUTES.match(path):
+            return answer(404, "There is nothing here.")
+        if path.startswith("/gradio_api/heartbeat/"):
+            # A connection that never ends, which the page does without.
+            return Response(status_code=204)
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.limits.request_bytes:
+            return answer(413, self.too_large)
+        if path == "/gradio_api/upload" and self.reception.page_is_full(int(length)):
+            return answer(503, "Too many photos are waiting; try again in a moment.")
+        return None
+
+    @property
+    def too_large(self):
+        most = self.limits.request_bytes / 2**20
+        return f"Too large: a request has at most {most:.0f} MB."
+
+    def _app_for(self, scope):
+        return _PageFromHere(self.app) if scope["path"] == "/" else self.app
+
+
+class _Visit:
+    """One request: its bytes and its time."""
+
+    def __init__(self, guard, scope, receive, send):
+        self.guard, self._receive, self._send = guard, receive, send
+        self.start = time.monotonic()
+        self.received = 0
+        self.status = 0
+        self.complete = False
+
+    async def receive(self):
+        if self.complete:  # what comes now is that the client goes
+            return await self._receive()
+        limits = self.guard.limits
+        left = self.start + limits.upload_seconds - time.monotonic()
+        try:
+            message = await asyncio.wait_for(
+                self._receive(), max(0, min(limits.stall_seconds, left))
+            )
+        except TimeoutError as error:
+            raise HTTPException(408, "The request did not come in in time.") from error
+        size = len(message.get("body", b""))
+        self.received += size
+        self.guard.received += size
+        self.complete = not message.get("more_body", False)
+        if self.received > limits.request_bytes:
+            raise HTTPException(413, self.guard.too_large)
+        if self.guard.received > limits.received_bytes:
+            raise HTTPException(503, "Too much is coming in; try again in a moment.")
+        return message
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            policy = (b"content-security-policy", _FROM_HERE.encode())
+            message["headers"] = [*message.get("headers", ()), policy]
+        try:
+            await asyncio.wait_for(self._send(message), self.guard.limits.stall_seconds)
+        except TimeoutError as error:
+            raise _StalledError from error
+
+
+class _PageFromHere:
+    """The page without the addresses from elsewhere that Gradio puts into it."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        start, body = {}, b""
+
+        async def gather(message):
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                page = _FROM_ELSEWHERE.sub(b"", body)
+                length = (b"content-length", str(len(page)).encode())
+                start["headers"] = [
+                    pair for pair in start["headers"] if pair[0] != length[0]
+                ] + [length]
+                await send(start)
+                await send({"type": "http.response.body", "body": page})
+
+        await self.app({**scope, "headers": headers}, receive, gather)
+
+
+def answer(status, reason):
+    """Returns an error as the service gives it, in JSON."""
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
+    return JSONResponse({"reason": reason}, status, headers)

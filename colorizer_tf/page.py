@@ -1,0 +1,284 @@
+"""The page of the service: photos dropped, compared and downloaded, in a browser."""
+
+import os
+import tempfile
+import threading
+from concurrent.futures import FIRST_COMPLETED, wait
+from pathlib import Path
+
+# Before Gradio is imported: it would report to its makers.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import gradio as gr
+from PIL import Image
+
+from colorizer_tf.photos import find_photos, read_photo, shrink_photo
+from colorizer_tf.reception import Refusal, write_zip
+from colorizer_tf.sources import gray_sample
+
+PREVIEW_SIDE = 1600
+MAX_STRENGTH = 2
+TEXTS = {
+    "en": {
+        "title": "# Colour for black-and-white photos",
+        "intro": "Drop one photo or several. They keep their size and format, and are "
+        "deleted here within the hour.",
+        "drop": "Photos",
+        "strength": "Strength of the colour",
+        "examples": "Or try one of these",
+        "choice": "Which photo to see",
+        "compare": "Before and after",
+        "download": "Download",
+        "progress": "Colorizing",
+        "done": "{done} of {all} photos are done.",
+        "not_a_photo": "**{name}** is not a photo. JPEG, PNG, TIFF, WebP and BMP are.",
+        "damaged": "**{name}** is damaged: it cannot be read to its end.",
+        "too_large": "**{name}** is too large: a photo may have {megabytes} MB.",
+        "too_many_pixels": "**{name}** has too many pixels: at most 134 million.",
+        "too_many_photos": "These are too many photos: take {photos} at a time.",
+        "full": "Too many photos are waiting. Please try again in a moment.",
+        "failed": "**{name}** could not be colorized.",
+    },
+    "ru": {
+        "title": "# Цвет для чёрно-белых фотографий",
+        "intro": "Перетащите сюда одну фотографию или несколько. Размер и формат "
+        "останутся прежними, а отсюда всё удалится в течение часа.",
+        "drop": "Фотографии",
+        "strength": "Насыщенность цвета",
+        "examples": "Или попробуйте на примере",
+        "choice": "Какую фотографию показать",
+        "compare": "До и после",
+        "download": "Скачать",
+        "progress": "Раскрашиваем",
+        "done": "Готово фотографий: {done} из {all}.",
+        "not_a_photo": "**{name}** — не фотография. Подойдут JPEG, PNG, TIFF, WebP и "
+        "BMP.",
+        "damaged": "Файл **{name}** повреждён: он не читается до конца.",
+        "too_large": "Файл **{name}** слишком большой: не более {megabytes} МБ.",
+        "too_many_pixels": "В **{name}** слишком много пикселей: не более 134 "
+        "миллионов.",
+        "too_many_photos": "Слишком много фотографий: не более {photos} за раз.",
+        "full": "Сейчас слишком много фотографий в очереди. Попробуйте чуть позже.",
+        "failed": "Не удалось раскрасить **{name}**.",
+    },
+}
+# For the keyboard and for screen readers: the language of the page, the slider's
+# handle moved by the arrow keys, as if by the mouse, and the notice read aloud.
+_SCRIPT = """() => {
+  document.documentElement.lang = navigator.language;
+  const move = (handle, step) => {
+    const box = handle.getBoundingClientRect();
+    const at = (name, target, x) => target.dispatchEvent(new MouseEvent(name, {
+      bubbles: true, cancelable: true, view: window, button: 0,
+      clientX: x, clientY: box.top + box.height / 2,
+    }));
+    const middle = box.left + box.width / 2;
+    at("mousedown", handle, middle);
+    at("mousemove", window, middle + step);
+    at("mouseup", window, middle + step);
+  };
+  const steps = {ArrowLeft: -20, ArrowRight: 20};
+  const equip = () => {
+    const handle = document.querySelector("#compare [data-testid=slider]");
+    if (handle && handle.tabIndex < 0) {
+      handle.tabIndex = 0;
+      handle.setAttribute("aria-label", "← →");
+      handle.addEventListener("keydown", (event) => {
+        if (event.key in steps) {
+          event.preventDefault();
+          move(handle, steps[event.key]);
+        }
+      });
+    }
+    document.querySelector("#notice")?.setAttribute("role", "status");
+  };
+  new MutationObserver(equip).observe(document.body, {childList: true, subtree: true});
+}"""
+_STYLE = """
+.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
+footer { display: none !important; }
+"""
+# One large preview at a time: it is decoded as a whole.
+_previewing = threading.Lock()
+
+
+def mount_page(app, reception):
+    """Mounts the page at the root of a FastAPI application."""
+    # Gradio takes its temporary folder from here alone.
+    os.environ["GRADIO_TEMP_DIR"] = str(reception.page_folder)
+    words = gr.I18n(**TEXTS)
+    gr.mount_gradio_app(
+        app,
+        _build_page(reception, words),
+        path="/",
+        i18n=words,
+        theme=gr.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
+        css=_STYLE,
+        js=_SCRIPT,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        show_error=False,
+    )
+    reception.kept = set(reception.page_folder.rglob("*"))  # the examples
+
+
+def _build_page(reception, words):
+    examples = find_photos(gray_sample(reception.folder / "examples"))
+    with gr.Blocks(title="colorizer_tf", analytics_enabled=False) as page:
+        gr.Markdown(words("title"), elem_id="title")
+        gr.Markdown(words("intro"))
+        photos = gr.File(label=words("drop"), file_count="multiple", elem_id="photos")
+        sample = gr.Image(visible=False, type="filepath")
+        gallery = gr.Dataset(
+            label=words("examples"),
+            components=[sample],
+            samples=[[str(path)] for path in examples],
+            elem_id="examples",
+        )
+        strength = gr.Slider(
+            0, MAX_STRENGTH, 1, step=0.1, label=words("strength"), elem_id="strength"
+        )
+        notice = gr.Markdown(elem_id="notice", visible=False)
+        choice = gr.Radio(
+            label=words("choice"), type="index", visible=False, elem_id="choice"
+        )
+        compare = gr.ImageSlider(
+            label=words("compare"),
+            type="filepath",
+            interactive=False,
+            visible=False,
+            buttons=["fullscreen"],
+            elem_id="compare",
+        )
+        download = gr.DownloadButton(
+            words("download"), visible=False, variant="primary", elem_id="download"
+        )
+        previews = gr.State([], time_to_live=reception.limits.page_seconds)
+        outputs = [compare, choice, notice, download, previews]
+
+        def colorize(paths, strength, request: gr.Request, progress=gr.Progress()):
+            return _colorize(reception, paths or [], strength, request, progress)
+
+        hidden = {"api_visibility": "private"}
+        work = {"inputs": [photos, strength], "outputs": outputs} | hidden
+        photos.upload(colorize, **work, trigger_mode="always_last")
+        photos.clear(colorize, **work, show_progress="hidden")
+        # Whatever moves it, the keys too; of many moves, the last one counts.
+        strength.change(colorize, **work, trigger_mode="always_last")
+        gallery.click(lambda chosen: chosen, gallery, photos, **hidden).then(
+            colorize, **work
+        )
+        choice.input(
+            lambda index, pairs: gr.ImageSlider(pairs[index]),
+            [choice, previews],
+            compare,
+            show_progress="hidden",
+            **hidden,
+        )
+    _keep_to_own_files(page)
+    page.queue(max_size=32, default_concurrency_limit=8, api_open=False)
+    return page
+
+
+def _keep_to_own_files(page):
+    """Has the page take no file but those that were uploaded to it.
+
+    A mounted page, unlike a launched one, would take any file of the server whose
+    path a request names, and it would fetch one from an address.
+    """
+    page.has_launched = True
+
+    def without_addresses(move):
+        async def move_file(path):
+            if "://" in str(path):
+                raise gr.Error("There is no such file.")
+            return await move(path)
+
+        return move_file
+
+    for block in page.blocks.values():
+        move = block.async_move_resource_to_block_cache
+        block.async_move_resource_to_block_cache = without_addresses(move)
+
+
+def _colorize(reception, paths, strength, request, progress):
+    """Returns what the page shows of these photos: its outputs, in order."""
+    texts = TEXTS[_language(request)]
+    folder = Path(tempfile.mkdtemp(dir=reception.page_folder))
+    try:
+        if reception.page_is_full():
+            raise Refusal(503, "full", "The page's folder is full.")
+        photos = [(path, Path(path).name) for path in paths]
+        entries = reception.enter(photos, folder, strength)
+    except Refusal as refusal:
+        return _show([], _explain(refusal, "", texts, reception.limits), None)
+    _follow(entries, progress, texts)
+    for entry in entries:
+        reception.settle(entry)
+    done = [entry for entry in entries if not entry.refusal]
+    lines = [
+        _explain(entry.refusal, entry.name, texts, reception.limits)
+        for entry in entries
+        if entry.refusal
+    ]
+    if len(entries) > 1:
+        lines.insert(0, texts["done"].format(done=len(done), all=len(entries)))
+    result = None
+    if len(done) == 1:
+        result = done[0].task.result
+    elif done:
+        result = folder / "colorized.zip"
+        write_zip(result, entries)
+    shown = [(entry.name, _preview(entry.task)) for entry in done]
+    return _show(shown, "\n\n".join(lines), result)
+
+
+def _language(request):
+    wanted = request.headers.get("accept-language", "")
+    return "ru" if wanted.lower().startswith("ru") else "en"
+
+
+def _follow(entries, progress, texts):
+    waiting = {entry.task.done for entry in entries if entry.task}
+    total = len(waiting)
+    while waiting:
+        progress((total - len(waiting), total), desc=texts["progress"], unit="")
+        _, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+
+
+def _explain(refusal, name, texts, limits):
+    return texts[refusal.kind].format(
+        name=name.replace("*", ""),
+        megabytes=limits.photo_bytes // 2**20,
+        photos=limits.photos,
+    )
+
+
+def _preview(task):
+    """Writes the photo before and after, as large as a screen; returns both paths."""
+    paths = []
+    shorter_side = round(PREVIEW_SIDE * min(task.size) / max(task.size)) or 1
+    small = max(task.size) <= PREVIEW_SIDE
+    for path, side in ((task.photo, "before"), (task.result, "after")):
+        with _previewing:
+            photo = read_photo(path, None if small else shorter_side)
+        preview = task.result.with_name(f"{task.result.name}.{side}.jpg")
+        Image.fromarray(shrink_photo(photo, PREVIEW_SIDE)).save(preview, quality=90)
+        paths.append(str(preview))
+    return tuple(paths)
+
+
+def _show(shown, notice, result):
+    names = [name for name, _ in shown]
+    return (
+        gr.ImageSlider(shown[0][1] if shown else None, visible=bool(shown)),
+        gr.Radio(names, value=names[0] if names else None, visible=len(names) > 1),
+        gr.Markdown(notice, visible=bool(notice)),
+        gr.DownloadButton(value=result and str(result), visible=bool(result)),
+        [pair for _, pair in shown],
+    )

@@ -1,0 +1,257 @@
+"""What is taken from clients: which photos, how many, under which names."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from colorizer_tf.batches import AbandonedError, PhotoQueue, QueueFullError, Task
+from colorizer_tf.photos import PhotoError, PhotoTooLargeError, identify_photo
+
+# The longest side that a format can hold.
+LONGEST_SIDE = {".jpg": 65535, ".webp": 16383}
+REPORT = "report.txt"
+_log = logging.getLogger("uvicorn.error")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service takes; sizes are in bytes.
+
+    Attributes:
+        photo_bytes: of one photo.
+        photos: in one request.
+        request_bytes: of a request as a whole.
+        received_bytes: of all requests under way together.
+        page_bytes: of what the page keeps in its temporary folder.
+        page_seconds: for how long it keeps that.
+        queue_photos: waiting or at work.
+        stall_seconds: without a byte from a client, or to it.
+        upload_seconds: for a request to come in.
+    """
+
+    photo_bytes: int = 2**26
+    photos: int = 20
+    request_bytes: int = 2**28
+    received_bytes: int = 2**30
+    page_bytes: int = 2**31
+    page_seconds: float = 1800
+    queue_photos: int = 64
+    stall_seconds: float = 20
+    upload_seconds: float = 300
+
+
+class Refusal(Exception):
+    """A photo, or a request, that is not taken.
+
+    Attributes:
+        status: of HTTP.
+        kind: "not_a_photo", "damaged", "too_large", "too_many_pixels",
+            "too_many_photos", "wrong_format", "full" or "failed".
+        reason: in plain words.
+    """
+
+    def __init__(self, status, kind, reason):
+        super().__init__(reason)
+        self.status, self.kind, self.reason = status, kind, reason
+
+
+@dataclass
+class Entry:
+    """One photo of a request.
+
+    Attributes:
+        name: of the result, safe as the name of a file.
+        task: in the queue; None if the photo was not taken.
+        refusal: why there is no result.
+    """
+
+    name: str
+    task: Task | None = None
+    refusal: Refusal | None = None
+
+
+class Reception:
+    """Takes photos from the page and the API, and hands out what became of them.
+
+    Args:
+        colorizer: a `Colorizer`.
+        limits: `Limits`.
+
+    Attributes:
+        folder: a temporary folder, all that is ever written lies in it.
+        page_folder: the part of it that the page keeps for a while.
+        kept: what the page keeps there for ever, a set of paths.
+        queue: the `PhotoQueue`.
+        registry: of the figures for Prometheus.
+    """
+
+    def __init__(self, colorizer, limits):
+        self.limits = limits
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="colorizer_tf_", ignore_cleanup_errors=True
+        )
+        self.folder = Path(self._temporary.name)
+        self.page_folder = self.folder / "page"
+        self.page_folder.mkdir()
+        self.kept = set()
+        self.queue = PhotoQueue(colorizer, limits.queue_photos)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.photos = Counter(
+            "colorizer_photos",
+            "Photos, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        Gauge(
+            "colorizer_queue_photos",
+            "Photos waiting or at work",
+            registry=self.registry,
+        ).set_function(lambda: len(self.queue))
+
+    def close(self):
+        """Finishes all photos and empties the temporary folder."""
+        self.queue.close()
+        self._temporary.cleanup()
+
+    def enter(self, photos, folder, strength=1.0, photo_format=None):
+        """Looks at photo files and puts those that are photos into the queue.
+
+        Args:
+            photos: (path, name) of each; the name is the client's.
+            folder: where the results go.
+            strength: scales the colour.
+            photo_format: of the results; by default that of each photo.
+
+        Returns:
+            An `Entry` for each photo.
+
+        Raises:
+            Refusal: the queue is full, or these are too many.
+        """
+        if len(photos) > self.limits.photos:
+            raise Refusal(
+                413,
+                "too_many_photos",
+                f"At most {self.limits.photos} photos at a time.",
+            )
+        entries, taken = [], {REPORT}
+        for path, name in photos:
+            try:
+                ending, size = self._examine(path, name, photo_format)
+                name = unique_name(safe_name(name, ending), taken)
+                task = Task(Path(path), Path(folder) / name, size, strength)
+                entries.append(Entry(name, task))
+            except Refusal as refusal:
+                entries.append(Entry(safe_name(name), refusal=refusal))
+        try:
+            self.queue.submit([entry.task for entry in entries if entry.task])
+        except QueueFullError as error:
+            raise Refusal(
+                503, "full", "Too many photos are waiting; try again in a moment."
+            ) from error
+        return entries
+
+    def _examine(self, path, name, photo_format):
+        """Returns the ending of the result, and the (height, width)."""
+        name = safe_name(name)
+        most = self.limits.photo_bytes
+        if os.path.getsize(path) > most:
+            reason = f"{name} is too large: at most {most / 2**20:.0f} MB."
+            raise Refusal(413, "too_large", reason)
+        try:
+            ending, size = identify_photo(path)
+        except PhotoTooLargeError as error:
+            reason = f"{name} has too many pixels: at most 134 million."
+            raise Refusal(413, "too_many_pixels", reason) from error
+        except PhotoError as error:
+            reason = f"{name} is not a photo: JPEG, PNG, TIFF, WebP and BMP are."
+            raise Refusal(400, "not_a_photo", reason) from error
+        if photo_format:
+            ending = f".{photo_format}"
+        if max(size) > LONGEST_SIDE.get(ending, max(size)):
+            reason = (
+                f"{name} is too large for {ending[1:]}, which holds "
+                f"{LONGEST_SIDE[ending]} pixels a side."
+            )
+            raise Refusal(422, "wrong_format", reason)
+        return ending, size
+
+    def settle(self, entry):
+        """Notes in an entry, whose task is done, why there is no result."""
+        error = None
+        if entry.task:
+            cancelled = entry.task.done.cancelled()
+            error = AbandonedError() if cancelled else entry.task.done.exception()
+        if isinstance(error, PhotoError):
+            reason = f"{entry.name} is damaged: it cannot be read to its end."
+            entry.refusal = Refusal(400, "damaged", reason)
+        elif error:
+            if not isinstance(error, AbandonedError):
+                _log.error("A photo failed: %s", type(error).__name__)
+            reason = f"{entry.name} could not be colorized."
+            entry.refusal = Refusal(500, "failed", reason)
+        self.photos.labels(entry.refusal.kind if entry.refusal else "done").inc()
+
+    def page_is_full(self, more=0):
+        """Whether the page's folder has no room for so many bytes."""
+        size = more
+        for path in self.page_folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # just swept away
+                size += path.stat().st_size
+        return size > self.limits.page_bytes
+
+    def sweep(self):
+        """Removes what the page has kept for long enough."""
+        oldest = time.time() - self.limits.page_seconds
+        found = set(self.page_folder.rglob("*")) - self.kept
+        for path in sorted(found, reverse=True):
+            with contextlib.suppress(OSError):  # a folder that is not empty
+                if path.stat().st_mtime < oldest:
+                    path.rmdir() if path.is_dir() else path.unlink()
+
+
+def safe_name(name, ending=None):
+    """Returns a client's name of a file as one that is safe in any folder.
+
+    "../a b.jpeg" gives "a b.jpeg", and "a b.png" for the ending ".png".
+    """
+    name = (name or "").replace("\\", "/").split("/")[-1]
+    name = "".join(
+        "_" if letter in '<>:"|?*' else letter
+        for letter in name
+        if letter.isprintable()
+    )
+    path = Path(name.strip(" .") or "photo")
+    suffix = path.suffix if ending is None else ending
+    if ending == ".jpg" and path.suffix.lower() in (".jpg", ".jpeg"):
+        suffix = path.suffix
+    return f"{path.stem[:60]}{suffix[:10]}"
+
+
+def unique_name(name, taken):
+    """Returns the name, with a number if it is in `taken`, and adds it there."""
+    path, number = Path(name), 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{path.stem} ({number}){path.suffix}"
+    taken.add(name.casefold())
+    return name
+
+
+def write_zip(path, entries):
+    """Writes the results into a zip, and a report if some photos have none."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry in entries:
+            if not entry.refusal:
+                archive.write(entry.task.result, entry.name)
+        reasons = [entry.refusal.reason for entry in entries if entry.refusal]
+        if reasons:
+            archive.writestr(REPORT, "\n".join([*reasons, ""]))

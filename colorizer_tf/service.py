@@ -1,0 +1,272 @@
+"""The service: a page to drop photos on, and an address for programs."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import fastapi_offline
+import uvicorn
+from fastapi import FastAPI, File, Form, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from colorizer_tf.guard import Guard, PatientProtocol, answer
+from colorizer_tf.page import mount_page
+from colorizer_tf.reception import REPORT, Limits, Reception, Refusal, write_zip
+
+MEDIA_TYPES = {
+    ".bmp": "image/bmp",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".webp": "image/webp",
+}
+Format = Literal["bmp", "jpg", "png", "tif", "webp"]
+MAX_STRENGTH = 10
+_log = logging.getLogger("uvicorn.error")
+
+
+def build_app(colorizer, limits=None):
+    """Returns the service as a FastAPI application.
+
+    Args:
+        colorizer: a `Colorizer`.
+        limits: `Limits`, else the usual ones.
+    """
+    limits = limits or Limits()
+    reception = Reception(colorizer, limits)
+    app = FastAPI(
+        title="colorizer_tf",
+        description="Gives black-and-white photographs their colours.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.reception = reception
+    requests = Counter(
+        "colorizer_requests",
+        "Requests, by route and status",
+        ["route", "status"],
+        registry=reception.registry,
+    )
+    seconds = Histogram(
+        "colorizer_request_seconds",
+        "Seconds from a request's first byte to its answer's last",
+        ["route"],
+        registry=reception.registry,
+    )
+    app.add_middleware(
+        Guard, reception=reception, limits=limits, requests=requests, seconds=seconds
+    )
+    app.exception_handler(Refusal)(_answer_refusal)
+    app.exception_handler(RequestValidationError)(_answer_wrong_parameter)
+    app.exception_handler(HTTPException)(_answer_http_error)
+    _add_api(app, reception)
+    _add_docs(app)
+    mount_page(app, reception)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app):
+    reception = app.state.reception
+
+    async def sweep():
+        while True:
+            await asyncio.sleep(min(60, reception.limits.page_seconds))
+            await run_in_threadpool(reception.sweep)
+
+    sweeping = asyncio.create_task(sweep())
+    yield
+    sweeping.cancel()
+    await run_in_threadpool(reception.close)
+
+
+def _add_api(app, reception):
+    @app.post(
+        "/api/colorize",
+        tags=["photos"],
+        response_class=Response,
+        responses={
+            200: {
+                "description": "The photo in colour; of several photos a zip, which "
+                f"holds a {REPORT} if some could not be colorized.",
+                "content": {
+                    media: {} for media in (*MEDIA_TYPES.values(), "application/zip")
+                },
+            },
+            400: _describe_error("Not a photo, or a damaged one"),
+            413: _describe_error("Too large, in bytes, pixels or photos"),
+            422: _describe_error("A wrong parameter"),
+            503: _describe_error("Too much to do: try again after Retry-After"),
+        },
+    )
+    async def colorize(
+        request: Request,
+        photo: Annotated[list[UploadFile], File(description="One or several")],
+        strength: Annotated[
+            float,
+            Form(ge=0, le=MAX_STRENGTH, allow_inf_nan=False, description="0 is gray"),
+        ] = 1.0,
+        format: Annotated[
+            Format | None, Form(description="Of the result; else that of the photo")
+        ] = None,
+    ):
+        """Colorizes a photo, or several."""
+        start = time.perf_counter()
+        folder = Path(tempfile.mkdtemp(dir=reception.folder))
+        try:
+            photos = await run_in_threadpool(_store, photo, folder)
+            entries = await run_in_threadpool(
+                reception.enter, photos, folder, strength, format
+            )
+            await _wait(request, entries)
+            result = await run_in_threadpool(_finish, reception, entries, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        _log.info(
+            "%d photos, %.2f MB, %s, %.2f s",
+            len(photo),
+            sum(upload.size for upload in photo) / 1e6,
+            "+".join("{}x{}".format(*e.task.size[::-1]) for e in entries if e.task),
+            time.perf_counter() - start,
+        )
+        media_type = MEDIA_TYPES.get(_plain_ending(result), "application/zip")
+        return _LastingResponse(result, media_type=media_type, filename=result.name)
+
+    @app.get("/health", tags=["state"])
+    async def health():
+        """Whether the service is up, and how many photos it has to do."""
+        return {"status": "ok", "queue": len(reception.queue)}
+
+    @app.get("/metrics", tags=["state"], response_class=Response)
+    async def metrics():
+        """Figures for Prometheus."""
+        return Response(
+            generate_latest(reception.registry), media_type=CONTENT_TYPE_LATEST
+        )
+
+
+def _describe_error(description):
+    example = {
+        "reason": "letter.txt is not a photo: JPEG, PNG, TIFF, WebP and BMP are."
+    }
+    return {
+        "description": description,
+        "content": {"application/json": {"example": example}},
+    }
+
+
+def _add_docs(app):
+    # The same page that FastAPI has, with its scripts from this machine.
+    scripts = Path(fastapi_offline.__file__).parent / "static"
+    app.mount("/docs/scripts", StaticFiles(directory=scripts))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs():
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="colorizer_tf",
+            swagger_js_url="docs/scripts/swagger-ui-bundle.js",
+            swagger_css_url="docs/scripts/swagger-ui.css",
+            swagger_favicon_url="docs/scripts/favicon.png",
+        )
+
+
+def _store(uploads, folder):
+    """Writes uploads into a folder; returns (path, name) of each."""
+    photos = []
+    for number, upload in enumerate(uploads):
+        path = folder / f"{number}.upload"
+        with open(path, "wb") as file:
+            shutil.copyfileobj(upload.file, file, 2**20)
+        upload.file.close()  # frees the room that it takes
+        photos.append((path, upload.filename))
+    return photos
+
+
+async def _wait(request, entries):
+    """Waits until all photos are done; if the client has gone, gives them up."""
+    futures = [asyncio.wrap_future(entry.task.done) for entry in entries if entry.task]
+    waiting = set(futures)
+    try:
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=0.5)
+            if waiting and await request.is_disconnected():
+                for entry in entries:
+                    if entry.task:
+                        entry.task.abandon()
+    finally:
+        await asyncio.gather(*futures, return_exceptions=True)
+
+
+def _finish(reception, entries, folder):
+    """Returns the file that answers the request."""
+    for entry in entries:
+        reception.settle(entry)
+    refusals = [entry.refusal for entry in entries if entry.refusal]
+    if len(refusals) == len(entries):
+        raise refusals[0]
+    if len(entries) == 1:
+        return entries[0].task.result
+    path = folder / "colorized.zip"
+    write_zip(path, entries)
+    return path
+
+
+def _plain_ending(path):
+    return {".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
+
+
+class _LastingResponse(FileResponse):
+    """A file whose folder lasts until it is sent, or the client has gone."""
+
+    chunk_size = 2**20
+
+    async def __call__(self, scope, receive, send):
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
+
+
+async def _answer_refusal(request, refusal):
+    return answer(refusal.status, refusal.reason)
+
+
+async def _answer_wrong_parameter(request, error):
+    problems = error.errors()
+    if any(
+        problem["loc"][:2] in (("body",), ("body", "photo")) for problem in problems
+    ):
+        return answer(400, "No photo came in: send it as the file `photo`.")
+    reasons = [f"{problem['loc'][-1]}: {problem['msg']}" for problem in problems]
+    return answer(422, "; ".join(reasons))
+
+
+async def _answer_http_error(request, error):
+    return answer(error.status_code, str(error.detail))
+
+
+def serve(colorizer, host="127.0.0.1", port=8000, limits=None):
+    """Runs the service until SIGTERM or Ctrl-C; what was accepted is finished."""
+    config = uvicorn.Config(
+        build_app(colorizer, limits),
+        host=host,
+        port=port,
+        http=PatientProtocol,
+        ws="none",
+        access_log=False,  # addresses on the page hold names of photos
+    )
+    uvicorn.Server(config).run()

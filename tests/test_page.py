@@ -1,0 +1,199 @@
+"""The page, in a real browser."""
+
+import re
+import shutil
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorizer_tf.colorizer import Colorizer
+
+uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+from colorizer_tf.reception import Limits  # noqa: E402
+from colorizer_tf.service import PatientProtocol, build_app  # noqa: E402
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+pytestmark = pytest.mark.skipif(
+    not BROWSER, reason="no browser here: apt-get install chromium"
+)
+SECONDS = 60_000  # for whatever the page does, in its milliseconds
+
+
+@pytest.fixture(scope="module")
+def address(build_vivid_generator):
+    colorizer = Colorizer(build_vivid_generator(), working_size=32)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = uvicorn.Config(
+        build_app(colorizer, Limits()), port=port, http=PatientProtocol, ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox does not work for root.
+        browser = driver.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens the page, and sees to it that nothing else is asked."""
+    contexts, elsewhere, errors = [], [], []
+
+    def listen(request):
+        if not request.url.startswith((address, "data:", "blob:")):
+            elsewhere.append(request.url)
+
+    def open_in(language, width=1280, height=900):
+        viewport = {"width": width, "height": height}
+        context = browser.new_context(locale=language, viewport=viewport)
+        contexts.append(context)
+        context.set_default_timeout(SECONDS)
+        page = context.new_page()
+        page.on("request", listen)
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(address)
+        page.wait_for_selector("#photos input[type=file]", state="attached")
+        return page
+
+    yield open_in
+    for context in contexts:
+        context.close()
+    assert not elsewhere
+    assert not errors
+
+
+@pytest.fixture
+def photos(tmp_path):
+    paths = [tmp_path / "мама.png", tmp_path / "b.jpg"]
+    for seed, path in enumerate(paths):
+        pixels = np.random.default_rng(seed).integers(0, 256, (60, 80), np.uint8)
+        Image.fromarray(pixels).save(path)
+    (tmp_path / "letter.txt").write_text("Dear Sir")
+    return [*map(str, paths), str(tmp_path / "letter.txt")]
+
+
+def drop(page, *paths):
+    page.set_input_files("#photos input[type=file]", list(paths))
+
+
+def download(page, path):
+    with page.expect_download() as event:
+        page.click("#download")
+    event.value.save_as(path)
+    return event.value.suggested_filename
+
+
+def test_a_photo_goes_in_and_comes_out_in_colour(open_page, photos, tmp_path):
+    page = open_page("en-US")
+    assert "Colour for black-and-white photos" in page.inner_text("h1")
+    drop(page, photos[0])
+    page.wait_for_selector("#compare img.fixed")
+    # Both halves of the slider have loaded: before gray, after in colour.
+    spreads = page.eval_on_selector_all(
+        "#compare img",
+        """async (images) => Promise.all(images.map(async (image) => {
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          const drawing = canvas.getContext("2d");
+          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+          drawing.drawImage(image, 0, 0);
+          const {data} = drawing.getImageData(0, 0, canvas.width, canvas.height);
+          let spread = 0;
+          for (let at = 0; at < data.length; at += 4) {
+            const rgb = data.slice(at, at + 3);
+            spread = Math.max(spread, Math.max(...rgb) - Math.min(...rgb));
+          }
+          return [canvas.width, canvas.height, spread];
+        }))""",
+    )
+    assert [spread[:2] for spread in spreads] == [[80, 60]] * 2
+    assert spreads[0][2] <= 2 and spreads[1][2] > 20
+
+    assert download(page, tmp_path / "out.png") == "мама.png"
+    before, after = Image.open(photos[0]), Image.open(tmp_path / "out.png")
+    assert (after.format, after.mode, after.size) == ("PNG", "RGB", (80, 60))
+    difference = np.asarray(before).astype(int) - np.asarray(after.convert("L"))
+    assert abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en-US", "is not a photo"), ("ru-RU", "не фотография")]
+)
+def test_a_text_file_gives_the_error_in_words(open_page, photos, language, words):
+    page = open_page(language)
+    drop(page, photos[2])
+    page.wait_for_selector("#notice")
+    assert page.inner_text("#notice").startswith("letter.txt")
+    assert words in page.inner_text("#notice")
+    assert not page.is_visible("#download")
+    # A good one after it, and all is well.
+    page.click("#photos button[aria-label]:has(svg) >> nth=-1")
+    page.wait_for_selector("#notice", state="hidden")
+    drop(page, photos[0])
+    page.wait_for_selector("#download")
+
+
+def test_russian_on_a_phone(open_page, photos, tmp_path):
+    page = open_page("ru-RU", 390, 844)
+    assert "Цвет для чёрно-белых фотографий" in page.inner_text("h1")
+    assert page.get_attribute("html", "lang") == "ru-RU"
+    drop(page, *photos)
+    page.wait_for_selector("#download")
+    assert "Готово фотографий: 2 из 3" in page.inner_text("#notice")
+    assert page.inner_text("#download").strip() == "Скачать"
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390
+    assert download(page, tmp_path / "out.zip") == "colorized.zip"
+
+    first = page.get_attribute("#compare img.fixed", "src")
+    page.click("#choice label >> nth=1")
+    page.wait_for_function(
+        "(src) => document.querySelector('#compare img.fixed').src !== src", arg=first
+    )
+
+
+def test_an_example_and_the_strength_from_the_keyboard(open_page, tmp_path):
+    page = open_page("en-US")
+    page.focus("#examples button >> nth=1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#download")
+    page.focus("#compare [data-testid=slider]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    style = page.get_attribute("#compare img.fixed", "style")
+    assert float(re.search(r"([\d.]+)%\)", style)[1]) > 52
+
+    src = page.get_attribute("#compare img.fixed", "src")
+    page.focus("#strength input[type=range]")
+    page.keyboard.press("Home")
+    page.wait_for_function(
+        "(src) => document.querySelector('#compare img.fixed').src !== src", arg=src
+    )
+    page.wait_for_timeout(500)
+    assert download(page, tmp_path / "out.jpg") == "cat.jpg"
+    gray = np.asarray(Image.open(tmp_path / "out.jpg").convert("RGB")).astype(int)
+    assert np.ptp(gray, axis=2).max() <= 2

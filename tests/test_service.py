@@ -1,0 +1,601 @@
+"""The service's address for programs: good photos, rubbish, load, and the end."""
+
+import asyncio
+import concurrent.futures
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorizer_tf.colorizer import Colorizer
+from colorizer_tf.photos import read_gray
+
+uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
+
+from colorizer_tf import batches  # noqa: E402
+from colorizer_tf.reception import Limits, safe_name, unique_name  # noqa: E402
+from colorizer_tf.service import PatientProtocol, build_app  # noqa: E402
+
+
+def encode(shape=(40, 50), seed=0, file_format="PNG", dtype=np.uint8, **options):
+    high = np.iinfo(dtype).max + 1
+    pixels = np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, file_format, **options)
+    return file.getvalue()
+
+
+def decode(content):
+    return Image.open(io.BytesIO(content))
+
+
+def luma(content):
+    return np.asarray(decode(content).convert("L")).astype(int)
+
+
+class Running:
+    """A service on a free port, in a thread of this process."""
+
+    def __init__(self, colorizer, **limits):
+        self.app = build_app(colorizer, Limits(**limits))
+        self.reception = self.app.state.reception
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(
+            self.app,
+            port=self.port,
+            http=PatientProtocol,
+            ws="none",
+            log_level="info",
+            access_log=False,
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run)
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join()
+
+    def post(self, *photos, **fields):
+        files = [("photo", photo) for photo in photos]
+        return httpx.post(
+            f"{self.url}/api/colorize", files=files, data=fields, timeout=60
+        )
+
+    def is_tidy(self, seconds=5):
+        """Whether the temporary folder soon holds nothing but what the page needs."""
+        top = {self.reception.folder / "examples", self.reception.page_folder}
+        end = time.monotonic() + seconds
+        while set(self.reception.folder.iterdir()) - top:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+@pytest.fixture(scope="module")
+def colorizer(build_vivid_generator):
+    return Colorizer(build_vivid_generator(), working_size=32)
+
+
+@pytest.fixture(scope="module")
+def service(colorizer):
+    limits = {"photo_bytes": 2**21, "request_bytes": 2**23, "photos": 5}
+    with Running(colorizer, **limits, stall_seconds=2) as running:
+        yield running
+
+
+def test_one_photo_comes_back_in_colour(service):
+    photo = encode()
+    answer = service.post(("a b.png", photo))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/png"
+    assert "a%20b.png" in answer.headers["content-disposition"]
+    result = np.asarray(decode(answer.content)).astype(int)
+    assert result.shape == (40, 50, 3)
+    assert np.ptp(result, axis=2).max() > 20
+    assert abs(luma(answer.content) - luma(photo)).max() <= 1
+    assert service.is_tidy()
+
+
+def test_it_is_what_the_colorizer_gives(service, colorizer, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encode(file_format="JPEG", dpi=(300, 300)))
+    colorizer.colorize_file(tmp_path / "a.jpg", tmp_path / "b.jpg", strength=0.5)
+    photo = (tmp_path / "a.jpg").read_bytes()
+    answer = service.post(("a.jpeg", photo), strength="0.5")
+    assert answer.content == (tmp_path / "b.jpg").read_bytes()
+    assert 'filename="a.jpeg"' in answer.headers["content-disposition"]
+
+
+def test_sixteen_bits_stay(service, tmp_path):
+    answer = service.post(("deep.png", encode(dtype=np.uint16)))
+    (tmp_path / "deep.png").write_bytes(answer.content)
+    assert read_gray(tmp_path / "deep.png").gray.dtype == np.uint16
+
+
+@pytest.mark.parametrize("ending", ["bmp", "jpg", "png", "tif", "webp"])
+def test_the_format_that_was_asked_for(service, ending):
+    answer = service.post(("a.png", encode()), format=ending)
+    image = decode(answer.content)
+    assert answer.headers["content-type"] == Image.MIME[image.format]
+    assert f'"a.{ending}"' in answer.headers["content-disposition"]
+    assert image.format.lower().startswith({"jpg": "jpeg"}.get(ending, ending))
+
+
+def test_the_content_says_the_format_not_the_name(service):
+    answer = service.post(("a.jpg", encode(file_format="WEBP", lossless=True)))
+    assert answer.headers["content-type"] == "image/webp"
+
+
+def test_several_come_back_as_a_zip_with_a_report_of_the_bad(service):
+    names = ["../../etc/a.png", "a.png", "C:\\x\\A.png", "letter.txt"]
+    contents = [encode(seed=seed) for seed in range(3)] + [b"Dear Sir"]
+    answer = service.post(*zip(names, contents, strict=True))
+    assert answer.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.namelist() == ["a.png", "a (2).png", "A (3).png", "report.txt"]
+    assert archive.read("report.txt").startswith(b"letter.txt is not a photo")
+    for name, photo in zip(archive.namelist()[:3], contents, strict=False):
+        assert abs(luma(archive.read(name)) - luma(photo)).max() <= 1
+    assert service.is_tidy()
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"strength": "-1"}, "strength"),
+        ({"strength": "nan"}, "strength"),
+        ({"strength": "much"}, "strength"),
+        ({"format": "gif"}, "format"),
+    ],
+)
+def test_a_bad_parameter(service, fields, part):
+    answer = service.post(("a.png", encode()), **fields)
+    assert answer.status_code == 422
+    assert part in answer.json()["reason"]
+
+
+def bomb():
+    """A PNG that claims 500 million pixels."""
+
+    def chunk(kind, data):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    head = struct.pack(">IIBBBBB", 25000, 20000, 8, 0, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + pixels + chunk(b"IEND", b"")
+
+
+def gif():
+    return encode(file_format="GIF")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "words"),
+    [
+        ("empty.png", b"", 400, "not a photo"),
+        ("letter.txt", b"Dear Sir", 400, "not a photo"),
+        ("a.gif", gif(), 400, "not a photo"),
+        ("half.jpg", encode(file_format="JPEG")[:1000], 400, "damaged"),
+        ("bomb.png", bomb(), 413, "pixels"),
+        ("zeros.png", bytes(3 * 2**20), 413, "too large"),
+        ("zeros.png", bytes(100 * 2**20), 413, "Too large"),
+        ("../../../etc/passwd", b"root", 400, "passwd is not a photo"),
+    ],
+    ids=["empty", "text", "gif", "half", "bomb", "large", "huge", "name"],
+)
+def test_rubbish(service, name, content, status, words):
+    answer = service.post((name, content))
+    assert answer.status_code == status
+    assert words in answer.json()["reason"]
+    assert "/" not in answer.json()["reason"]
+    assert service.is_tidy()
+
+
+def test_an_empty_request_and_too_many_photos(service):
+    answer = httpx.post(f"{service.url}/api/colorize")
+    assert answer.status_code == 400
+    assert "No photo" in answer.json()["reason"]
+    answer = service.post(*[("a.png", encode())] * 6)
+    assert answer.status_code == 413
+
+
+def test_a_body_without_a_length_is_bounded_too(service):
+    def body():
+        yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"'
+        yield b"\r\n\r\n"
+        for _ in range(100):
+            yield bytes(2**20)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = httpx.post(f"{service.url}/api/colorize", content=body(), headers=headers)
+    assert answer.status_code == 413
+
+
+def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
+    head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "
+    head += b"multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n--x"
+    begun = [b"", b"POST /api", head, head + bytes(1000)]
+    slow = []
+    for number in range(100):
+        connection = socket.create_connection(("127.0.0.1", service.port))
+        connection.sendall(begun[number % len(begun)])
+        slow.append(connection)
+    start = time.monotonic()
+    assert service.post(("a.png", encode())).status_code == 200
+    assert time.monotonic() - start < 10
+    # What has begun a body is told that it took too long.
+    slow[2].settimeout(20)
+    assert b" 408 " in slow[2].recv(1000)
+    for connection in slow:
+        connection.close()
+    assert service.post(("a.png", encode())).status_code == 200
+    assert service.is_tidy()
+
+
+def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
+    monkeypatch.setattr("colorizer_tf.guard.IDLE_SECONDS", 0.5)
+    photo = encode((2000, 2000))
+    body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"'
+    body += b"\r\n\r\n" + photo + b"\r\n--x--\r\n"
+    head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "
+    head += b"multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n"
+    with Running(colorizer, stall_seconds=0.5) as running:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", running.port))
+        connection.sendall(head % len(body) + body)
+        wait_for(lambda: len(running.reception.queue) == 1)
+        wait_for(lambda: not len(running.reception.queue), 60)
+        assert running.is_tidy()
+        figures = httpx.get(f"{running.url}/metrics").text
+        assert 'route="/api/colorize",status="499"} 1.0' in figures
+    connection.close()
+
+
+def test_a_silent_connection_is_closed(service, monkeypatch):
+    monkeypatch.setattr("colorizer_tf.guard.IDLE_SECONDS", 0.2)
+    for begun in (b"", b"GET /health HTTP/1.1\r\nX-Slow: "):
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(begun)
+            connection.settimeout(10)
+            try:
+                assert connection.recv(1000) == b""
+            except ConnectionResetError:
+                pass
+
+
+def test_each_result_belongs_to_its_photo(service):
+    shapes = [(40, 50), (50, 40), (33, 200), (90, 90)]
+    photos = [encode(shapes[seed % 4], seed) for seed in range(40)]
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda photo: service.post(("a.png", photo)), photos))
+    for photo, answer in zip(photos, answers, strict=True):
+        assert answer.status_code == 200
+        assert abs(luma(answer.content) - luma(photo)).max() <= 1
+    assert service.is_tidy()
+
+
+class SlowColorizer(Colorizer):
+    """Waits until it is let go."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.go = threading.Event()
+        self.batches = []
+
+    def predict_chroma(self, lumas):
+        self.go.wait(30)
+        self.batches.append(len(lumas))
+        return super().predict_chroma(lumas)
+
+
+@pytest.fixture
+def slow_colorizer(generator):
+    return SlowColorizer(generator, working_size=32)
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_full_queue_says_when_to_come_again(slow_colorizer):
+    with (
+        Running(slow_colorizer, queue_photos=3) as running,
+        concurrent.futures.ThreadPoolExecutor(3) as pool,
+    ):
+        waiting = [pool.submit(running.post, ("a.png", encode())) for _ in range(3)]
+        wait_for(lambda: len(running.reception.queue) == 3)
+        refused = running.post(("a.png", encode()))
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "try again" in refused.json()["reason"]
+        assert httpx.get(f"{running.url}/health").json()["queue"] == 3
+        slow_colorizer.go.set()
+        assert [each.result().status_code for each in waiting] == [200] * 3
+        # Those that came while the network was busy went through it together.
+        assert max(slow_colorizer.batches) >= 2
+        assert running.post(("a.png", encode())).status_code == 200
+
+
+def test_who_goes_away_frees_the_place(slow_colorizer):
+    async def ask_and_go(url):
+        async with httpx.AsyncClient() as client:
+            files = {"photo": ("a.png", encode())}
+            asking = client.post(f"{url}/api/colorize", files=files)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asking, 1)
+
+    with Running(slow_colorizer, queue_photos=2) as running:
+        threading.Thread(target=running.post, args=[("a.png", encode())]).start()
+        wait_for(lambda: len(running.reception.queue) == 1)
+        asyncio.run(ask_and_go(running.url))
+        slow_colorizer.go.set()
+        wait_for(lambda: not len(running.reception.queue))
+        assert running.is_tidy()
+        folder = running.reception.folder
+    assert not folder.exists()
+
+
+def test_a_network_that_fails_does_not_take_the_service_along(service, monkeypatch):
+    def fail(lumas):
+        raise ValueError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.reception.queue.colorizer, "predict_chroma", fail)
+        answer = service.post(("a.png", encode()))
+        assert answer.status_code == 500
+        assert answer.json() == {"reason": "a.png could not be colorized."}
+    assert service.post(("a.png", encode())).status_code == 200
+
+
+@pytest.fixture
+def make_tasks(tmp_path):
+    def make(shapes):
+        tasks = []
+        for number, shape in enumerate(shapes):
+            path = tmp_path / f"{number}.png"
+            path.write_bytes(encode(shape, number))
+            tasks.append(batches.Task(path, tmp_path / f"{number}_.png", shape))
+        return tasks
+
+    return make
+
+
+def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch):
+    monkeypatch.setattr(batches, "PIXELS_AT_WORK", 3000)
+    queue = batches.PhotoQueue(slow_colorizer)
+    tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
+    queue.submit(tasks)
+    # Of the large ones, one at a time is at work.
+    wait_for(lambda: all(task.done.running() for task in tasks[3:]))
+    assert [task.done.running() for task in tasks[:3]] == [True, False, False]
+    tasks[1].abandon()
+    assert len(queue) == 4
+    slow_colorizer.go.set()
+    for task in (*tasks[:1], *tasks[2:]):
+        assert task.done.result(30).is_file()
+    queue.close()
+    assert len(queue) == 0
+
+
+def test_the_queue_is_bounded_in_pixels_and_can_be_closed(slow_colorizer, make_tasks):
+    queue = batches.PhotoQueue(slow_colorizer, max_pixels=3000)
+    first, second = make_tasks([(60, 70), (40, 50)])
+    queue.submit([first])  # an empty queue takes a photo of any size
+    with pytest.raises(batches.QueueFullError):
+        queue.submit([second])
+    slow_colorizer.go.set()
+    queue.close()
+    assert first.result.is_file()
+    with pytest.raises(batches.QueueFullError):
+        queue.submit([second])
+
+
+def test_the_figures(service):
+    service.post(("a.png", encode()))
+    service.post(("a.txt", b"text"))
+    figures = httpx.get(f"{service.url}/metrics").text
+    for line in (
+        r'colorizer_requests_total\{route="/api/colorize",status="400"\} \d',
+        r'colorizer_request_seconds_count\{route="/api/colorize"\} \d',
+        r'colorizer_photos_total\{outcome="done"\} \d',
+        r"colorizer_queue_photos 0",
+    ):
+        assert re.search(line, figures)
+
+
+def test_the_pages_refer_to_no_other_host(service):
+    docs = httpx.get(f"{service.url}/docs").text
+    page = httpx.get(f"{service.url}/").text
+    config = httpx.get(f"{service.url}/config").text
+    styles = httpx.get(f"{service.url}/theme.css").text
+    for text in (docs, page, styles):
+        hosts = set(re.findall(r"(?:https?:)?//([\w.-]+\.[a-z]{2,}|[\d.]+:)", text))
+        # The World Wide Web Consortium's is but a name, of what SVG is.
+        assert hosts <= {"127.0.0.1:", "www.w3.org"}
+    assert "gradio_api" in config
+    scripts = re.findall(r'(?:src|href)="(docs/[^"]+)"', docs)
+    assert len(scripts) == 3
+    for script in scripts:
+        answer = httpx.get(f"{service.url}/{script}")
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+    paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
+    assert paths.keys() == {"/api/colorize", "/health", "/metrics"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=../../../../../etc/passwd",
+        "/gradio_api/file=http://127.0.0.1/x",
+        "/gradio_api/proxy=http://127.0.0.1/x",
+        "/file=/etc/passwd",
+        "/docs/scripts/..%2f..%2f__init__.py",
+        "/assets/..%2f..%2f..%2f__init__.py",
+        "/static/..%2f..%2f..%2f__init__.py",
+    ],
+)
+def test_no_path_on_the_server_can_be_read(service, path):
+    answer = httpx.get(service.url + path)
+    assert answer.status_code in (400, 403, 404)
+    assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("place", ["server", "api", "elsewhere"])
+def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, caplog):
+    fetched = []
+
+    async def fetch(address, *_, **__):
+        fetched.append(address)
+        raise ValueError
+
+    Image.new("L", (20, 30)).save(tmp_path / "secret.png")
+    shutil.copy(tmp_path / "secret.png", service.reception.folder)
+    path = {
+        "server": tmp_path / "secret.png",
+        "api": service.reception.folder / "secret.png",
+        "elsewhere": "http://127.0.0.1:1/secret.png",
+    }[place]
+    file = {"path": str(path), "url": str(path), "is_stream": stream}
+    file["meta"] = {"_type": "gradio.FileData"}
+    address = f"{service.url}/gradio_api/queue"
+    config = httpx.get(f"{service.url}/config").json()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("safehttpx.get", fetch)
+        for number, function in enumerate(config["dependencies"]):
+            for data in ([file, 1], [[file], 1], [[file], [[str(path)] * 2]]):
+                session = f"{place}{number}"
+                call = {"fn_index": function["id"], "session_hash": session}
+                httpx.post(f"{address}/join", json={"data": data, **call})
+                url = f"{address}/data?session_hash={session}"
+                with httpx.stream("GET", url, timeout=20) as events:
+                    text = "".join(events.iter_text())
+                assert "process_completed" in text
+                assert ".after.jpg" not in text
+    (service.reception.folder / "secret.png").unlink()
+    assert not list(service.reception.page_folder.rglob("*secret*"))
+    assert not fetched
+
+
+def test_a_photo_of_the_api_cannot_be_read_through_the_page(service):
+    secret = service.reception.folder / "other.png"
+    secret.write_bytes(encode())
+    answer = httpx.get(f"{service.url}/gradio_api/file={secret}")
+    secret.unlink()
+    assert answer.status_code in (403, 404)
+
+
+def test_what_the_page_keeps_is_swept_away(service):
+    old = service.reception.page_folder / "old/photo.png"
+    old.parent.mkdir()
+    old.write_bytes(encode())
+    os.utime(old, (0, 0))
+    os.utime(old.parent, (0, 0))
+    service.reception.sweep()
+    assert not old.exists()
+    assert all(path.exists() for path in service.reception.kept)
+
+
+def test_nothing_of_a_photo_is_logged_but_size_and_time(service, caplog):
+    with caplog.at_level("INFO"):
+        service.post(("secret.png", encode()), ("hidden.txt", b"text"))
+    assert "50x40" in caplog.text
+    assert "secret" not in caplog.text
+    assert "hidden" not in caplog.text
+
+
+def test_names():
+    assert safe_name("../a b.jpeg") == "a b.jpeg"
+    assert safe_name("..\\..\\x.png", ".jpg") == "x.jpg"
+    assert safe_name("мама.tif", ".tif") == "мама.tif"
+    assert safe_name("a.JPEG", ".jpg") == "a.JPEG"
+    assert safe_name("") == safe_name("..") == safe_name(None) == "photo"
+    assert safe_name("a\0\n:b.png") == "a_b.png"
+    assert len(safe_name("x" * 1000 + ".png")) < 80
+    taken = {"a.png"}
+    assert unique_name("A.png", taken) == "A (2).png"
+    assert unique_name("a.png", taken) == "a (3).png"
+
+
+@pytest.fixture(scope="module")
+def weights(build_vivid_generator, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "generator.keras"
+    build_vivid_generator().save(path)
+    return str(path)
+
+
+def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "colorizer_tf", "serve", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    run = subprocess.Popen(
+        [*command, "--weights", weights],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    end = time.monotonic() + 120
+    while True:
+        try:
+            httpx.get(f"{url}/health")
+            break
+        except httpx.TransportError:
+            assert run.poll() is None and time.monotonic() < end
+            time.sleep(0.2)
+
+    photos = [encode((900, 1200), seed) for seed in range(24)]
+
+    def ask(photo):
+        return httpx.post(f"{url}/api/colorize", files={"photo": photo}, timeout=120)
+
+    def accepted():
+        figures = httpx.get(f"{url}/metrics").text
+        names = r"colorizer_queue_photos|colorizer_photos_total\S*"
+        return sum(map(float, re.findall(rf"^(?:{names}) (\S+)", figures, re.M)))
+
+    with concurrent.futures.ThreadPoolExecutor(len(photos)) as pool:
+        asked = [pool.submit(ask, photo) for photo in photos]
+        wait_for(lambda: accepted() == len(photos), 60)
+        run.send_signal(signal.SIGTERM)
+        assert not all(future.done() for future in asked)
+        error = run.communicate(timeout=120)[1].decode()
+    assert run.returncode == 0
+    assert "Traceback" not in error
+    for photo, future in zip(photos, asked, strict=True):
+        answer = future.result()
+        assert answer.status_code == 200
+        assert abs(luma(answer.content) - luma(photo)).max() <= 1
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+    assert not list(tmp_path.iterdir())
