@@ -26,7 +26,7 @@ from colorizer_tf.upsampling import check_strength, paint_chroma
 
 RECORD = ".colorizer_tf.jsonl"
 # A batch holds so many pixels at most, at the network's size and at full size.
-NETWORK_PIXELS = 2**18
+NETWORK_PIXELS = 2**20
 PHOTO_PIXELS = 2**25
 
 
@@ -289,6 +289,8 @@ class _Record:
             and entry["settings"] == self.settings
             and entry["state"] == _state(photo)
             and result.is_file()
+            # A power cut can leave an empty file.
+            and entry.get("size") == result.stat().st_size
         )
 
     def add(self, photo, result, finished):
@@ -299,6 +301,7 @@ class _Record:
             "state": _state(photo),
             "settings": self.settings,
             "finished": finished,
+            "size": result.stat().st_size if finished else None,
         }
         with self.lock:
             self.file.write(json.dumps(entry) + "\n")

@@ -255,6 +255,17 @@ def test_half_a_line_in_the_record_does_no_harm(colorizer, tmp_path):
     assert files(tmp_path / "out") == ["a.png", "b.png"]
 
 
+def test_a_result_that_a_power_cut_emptied_is_done_again(colorizer, tmp_path):
+    save(tmp_path / "in/a.png")
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out/a.png").write_bytes(b"")
+
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+
+    assert statuses(report) == {"a.png": "done"}
+    assert read_gray(tmp_path / "out/a.png").gray.shape == (20, 30)
+
+
 RUN = """
 import sys, time
 import keras

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import skimage.data
+from PIL import Image
 
 import colorizer_tf as ct
 
@@ -19,13 +21,15 @@ def colorizer():
 
 
 def test_it_is_nearer_to_the_real_colours_than_gray(colorizer, tmp_path):
-    split = ct.sample_split(tmp_path / "sample")
-    photos = (split.train + split.validation + split.test)[::8]
+    for name in ("astronaut", "cat", "coffee", "rocket"):
+        photo = getattr(skimage.data, name)()
+        Image.fromarray(photo).save(tmp_path / f"{name}.png")
 
-    evaluation = ct.evaluate(colorizer, photos)
+    evaluation = ct.evaluate(colorizer, tmp_path.iterdir())
 
-    assert evaluation.colorized.psnr > evaluation.gray.psnr + 0.5
-    assert 0.4 < evaluation.colorized.colourfulness < 1.2
+    assert evaluation.colorized.psnr > evaluation.gray.psnr + 0.8
+    assert evaluation.colorized.ciede2000 < evaluation.gray.ciede2000 - 1
+    assert 0.3 < evaluation.colorized.colourfulness < 1.2
     assert evaluation.colorized.detail < 1
 
 
