@@ -19,13 +19,12 @@ def kind(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", help="a folder of colour photos")
-    parser.add_argument("--weights", default="", help="else those of the package")
+    parser.add_argument(
+        "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
+    )
     args = parser.parse_args()
 
-    if args.weights:
-        colorizer = ct.Colorizer.load(args.weights)
-    else:
-        colorizer = ct.Colorizer.pretrained()
+    colorizer = ct.Colorizer.load(args.weights)
     split = ct.split_photos(ct.find_photos(args.photos), validation_fraction=0)
     groups = {"all": split.test}
     groups |= {name: list(paths) for name, paths in groupby(sorted(split.test), kind)}

@@ -88,11 +88,12 @@ def measure_large(colorizer, source, folder, repeats):
     )
 
 
-def measure_folder(colorizer, sources, folder, count, seconds):
+def measure_folder(colorizer, sources, folder, count, repeats, seconds):
     make_small_photos(sources, folder / "small", count)
-    start = time.perf_counter()
-    report = colorizer.colorize_folder(folder / "small", folder / "small_results")
-    rate = len(report.with_status("done")) / (time.perf_counter() - start)
+    results = (folder / f"small_results_{number}" for number in itertools.count())
+    rate = count / shortest(
+        repeats, lambda: colorizer.colorize_folder(folder / "small", next(results))
+    )
     peak = peak_gigabytes()
     copies = folder / "copies"
     copies.mkdir()
@@ -117,23 +118,24 @@ def measure_folder(colorizer, sources, folder, count, seconds):
 def main():
     sample = Path(skimage.data.__file__).parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="", help="else those of the package")
+    parser.add_argument(
+        "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
+    )
     parser.add_argument("--large", default=sample / "astronaut.png", help="a photo")
     parser.add_argument("--small", default="", help="a folder of photos")
     parser.add_argument("--count", type=int, default=500, help="of small photos")
-    parser.add_argument("--repeats", type=int, default=5, help="of the large photo")
+    parser.add_argument("--repeats", type=int, default=5, help="the best counts")
     parser.add_argument("--seconds", type=float, default=3, help="a batch size")
     args = parser.parse_args()
 
-    if args.weights:
-        colorizer = ct.Colorizer.load(args.weights)
-    else:
-        colorizer = ct.Colorizer.pretrained()
+    colorizer = ct.Colorizer.load(args.weights)
     sources = ct.find_photos(args.small) if args.small else ct.sample_split().train
     print(f"{os.cpu_count()} cores, working_size {colorizer.working_size}")
     with tempfile.TemporaryDirectory() as folder:
         measure_large(colorizer, args.large, Path(folder), args.repeats)
-        measure_folder(colorizer, sources, Path(folder), args.count, args.seconds)
+        measure_folder(
+            colorizer, sources, Path(folder), args.count, args.repeats, args.seconds
+        )
 
 
 if __name__ == "__main__":

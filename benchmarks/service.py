@@ -59,8 +59,7 @@ def start_service(weights):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "colorizer_tf", "serve", "--port", str(port)]
-    if weights:
-        command += ["--weights", weights]
+    command += ["--weights", str(weights)]
     service = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     while True:
@@ -95,15 +94,14 @@ def is_of(answer, photo):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="", help="else those of the package")
+    parser.add_argument(
+        "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
+    )
     parser.add_argument("--count", type=int, default=200, help="of requests")
     parser.add_argument("--at-once", type=int, default=16, help="requests at a time")
     args = parser.parse_args()
 
-    if args.weights:
-        colorizer = ct.Colorizer.load(args.weights)
-    else:
-        colorizer = ct.Colorizer.pretrained()
+    colorizer = ct.Colorizer.load(args.weights)
     with tempfile.TemporaryDirectory() as folder:
         photos = make_photos(Path(folder) / "photos", args.count)
         for photo in photos[: len(SIZES)]:

@@ -130,9 +130,7 @@ def _load(weights, **kwargs):
     # TensorFlow takes seconds to start: not for --help, nor for a wrong name.
     from colorizer_tf.colorizer import Colorizer
 
-    if weights:
-        return Colorizer.load(weights, **kwargs)
-    return Colorizer.pretrained(**kwargs)
+    return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)
 
 
 if __name__ == "__main__":

@@ -97,13 +97,7 @@ def _hash_position(path, seed):
 
 
 def make_dataset(
-    photos,
-    image_size=128,
-    batch_size=64,
-    training=False,
-    seed=0,
-    first_epoch=0,
-    saturation=1.0,
+    photos, image_size=128, batch_size=64, training=False, seed=0, first_epoch=0
 ):
     """Builds a `tf.data.Dataset` of (gray, colour) pairs.
 
@@ -123,9 +117,6 @@ def make_dataset(
         seed: the seed of both.
         first_epoch: the number of the first pass over the dataset; a run that
             is taken up again passes the number of epochs behind it.
-        saturation: multiplies the chroma in training. A network that learns by
-            squared error averages over the colours a thing may have, and is
-            paler than photos are; a little more than 1 makes up for it.
 
     Returns:
         Batches of gray photos, float32 (B, image_size, image_size, 1), and
@@ -179,7 +170,7 @@ def make_dataset(
     def to_pair(colour, tone):
         colour = tf.cast(colour, tf.float32) / 255
         if training:
-            colour = apply_tone(colour, tone, saturation)
+            colour = apply_tone(colour, tone)
         return rgb_to_luma(colour), colour
 
     scalar = tf.TensorSpec((), tf.int64)
@@ -217,15 +208,13 @@ def random_tone(rng):
     return np.float32([gamma, rng.uniform(-0.1, 0.2), rng.uniform(0.8, 1.1)])
 
 
-def apply_tone(colour, tone, saturation=1.0):
+def apply_tone(colour, tone):
     """Gives photos another luma, and keeps their chroma where there is room.
 
     Args:
         colour: RGB in [0, 1], (B, H, W, 3).
         tone: gamma, black and white level of each, (B, 3).
-        saturation: multiplies the chroma.
     """
     gamma, black, white = tf.split(tone[:, None, None, :], 3, axis=-1)
     luma = black + (white - black) * rgb_to_luma(colour) ** gamma
-    chroma = saturation * rgb_to_chroma(colour)
-    return join_luma_chroma(tf.clip_by_value(luma, 0, 1), chroma)
+    return join_luma_chroma(tf.clip_by_value(luma, 0, 1), rgb_to_chroma(colour))

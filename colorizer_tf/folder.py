@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import os
 import threading
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -25,8 +24,10 @@ from colorizer_tf.photos import (
 from colorizer_tf.upsampling import check_strength, paint_chroma
 
 RECORD = ".colorizer_tf.jsonl"
+# So many batches are under way at a time.
+THREADS = 3
 # A batch holds so many pixels at most, at the network's size and at full size.
-NETWORK_PIXELS = 2**20
+NETWORK_PIXELS = 2**19
 PHOTO_PIXELS = 2**25
 
 
@@ -160,27 +161,35 @@ class _Work:
 def _colorize_all(colorizer, strength, todo, record):
     """Yields an `Outcome` for each photo of `todo`, a dictionary photo -> result.
 
-    While the network is at work on one batch, the next is read and the one
-    before is painted and written: three batches are in memory, no more.
+    Each thread takes a batch from its files to its files: while one is at the
+    network, others read and write. So many batches are in memory, no more.
     """
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool, stopped = ThreadPoolExecutor(THREADS), threading.Event()
 
-    def start(step, batch, *args):
-        return [pool.submit(work.attempt, step, *args) for work in batch]
+    def attempt(step, works, *args):
+        for work in works:
+            if stopped.is_set():
+                raise CancelledError
+            work.attempt(step, *args)
+        return works
+
+    def colorize(batch):
+        attempt(_read, batch, colorizer)
+        _predict([work for work in batch if not work.reason], colorizer)
+        attempt(_write, batch, strength, record)
+        return [work.to_outcome() for work in batch]
 
     try:
-        sized = start(_measure, [_Work(*pair) for pair in todo.items()])
-        batches = _make_batches(colorizer, [future.result() for future in sized])
-        reading, writing = [], []
-        for batch in [*batches, [], []]:
-            ready = [future.result() for future in reading]
-            reading = start(_read, batch, colorizer)
-            _predict([work for work in ready if not work.reason], colorizer)
-            for future in writing:
-                yield future.result().to_outcome()
-            writing = start(_write, ready, strength, record)
+        works = pool.submit(attempt, _measure, [_Work(*pair) for pair in todo.items()])
+        batches = _make_batches(colorizer, works.result())
+        futures = [pool.submit(colorize, batch) for batch in batches]
+        # Nothing but the pool holds a batch: with its last step its memory is free.
+        del works, batches
+        for future in futures:
+            yield from future.result()
     finally:
         # After an interruption, what is being written is finished, all else not.
+        stopped.set()
         pool.shutdown(cancel_futures=True)
 
 

@@ -329,8 +329,10 @@ def _read_metadata(image):
 
 def _read_exif(image):
     """The EXIF that describes the photo, without what describes the file."""
-    exif = Image.Exif()
     source = image.getexif()
+    if not source:
+        return None
+    exif = Image.Exif()
     for tag in (*range(269, 273), *range(305, 317), 33432, *range(40091, 40096)):
         if tag in source:
             exif[tag] = _keep_bytes(source[tag])

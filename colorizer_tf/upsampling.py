@@ -2,9 +2,9 @@
 
 The chroma is a linear function of the luma in each small window, chroma =
 slope * luma + offset (the guided filter of He, Sun and Tang, 2010). Slope and
-offset are fitted at the network's size and brought up bilinearly; the luma is
-the photo's own, at full size, and so are the edges of the colours. Measured in
-benchmarks/chroma_upsampling.py.
+offset are fitted at half the network's size and brought up bilinearly; the luma
+is the photo's own, at full size, and so are the edges of the colours. Measured
+in benchmarks/chroma_upsampling.py.
 """
 
 import os
@@ -16,8 +16,8 @@ import numpy as np
 from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED
 
 CHROMA_STEP = 4
-RADIUS = 2
-EPSILON = 2e-3
+SIGMA = 0.8
+EPSILON = 1e-3
 BAND_PIXELS = 2**16
 _BANDS = ThreadPoolExecutor(os.cpu_count(), "bands")
 
@@ -55,19 +55,27 @@ def fit_chroma(luma, chroma):
             quarter of the size.
 
     Returns:
-        Slope and offset, float32 (h, w, 2) each.
+        Slope and offset, float32 (h', w', 2) each, at half the size: both are
+        smooth, and a quarter of the work.
     """
-    guide = _soften(luma)
-    guide_mean = _box_mean(guide)
-    variance = _box_mean(guide * guide) - guide_mean * guide_mean + EPSILON
+    height, width = luma.shape
+    quarter = (max(1, width // CHROMA_STEP), max(1, height // CHROMA_STEP))
+    half = (-(-width // 2), -(-height // 2))
+
+    def soften(plane):
+        return cv2.resize(_shrink(plane, quarter), half)
+
+    luma, guide = _shrink(luma, half), soften(luma)
+    guide_mean = _mean(guide)
+    variance = _mean(guide * guide) - guide_mean * guide_mean + EPSILON
     slopes, offsets = [], []
-    for plane in cv2.split(chroma):
-        mean = _box_mean(plane)
-        slope = (_box_mean(guide * plane) - guide_mean * mean) / variance
-        offset = _box_mean(mean - slope * guide_mean)
-        slope = _box_mean(slope)
+    for plane in cv2.split(_shrink(chroma, half)):
+        mean = _mean(plane)
+        slope = (_mean(guide * plane) - guide_mean * mean) / variance
+        offset = _mean(mean - slope * guide_mean)
+        slope = _mean(slope)
         # The windows blur small and vivid colours away: what is missing comes back.
-        offsets.append(offset + plane - _soften(slope * luma + offset))
+        offsets.append(offset + plane - soften(slope * luma + offset))
         slopes.append(slope)
     return cv2.merge(slopes), cv2.merge(offsets)
 
@@ -107,7 +115,8 @@ def paint(gray, slope, offset):
 
     # Bands of a few rows stay in the processor's cache; nothing but the result
     # is ever as large as the photo.
-    list(_BANDS.map(paint_band, range(0, height, rows)))
+    tops = range(0, height, rows)
+    list(map(paint_band, tops) if len(tops) == 1 else _BANDS.map(paint_band, tops))
     return rgb
 
 
@@ -136,13 +145,9 @@ def _paint_band(gray, white, red, red_offset, blue, blue_offset):
     )
 
 
-def _box_mean(plane):
-    return cv2.blur(plane, (2 * RADIUS + 1, 2 * RADIUS + 1))
+def _mean(plane):
+    return cv2.GaussianBlur(plane, (3, 3), SIGMA)
 
 
-def _soften(plane):
-    """Brings a plane down to a quarter of the size and up again."""
-    height, width = plane.shape
-    small = (max(1, width // CHROMA_STEP), max(1, height // CHROMA_STEP))
-    plane = cv2.resize(plane, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(plane, (width, height))
+def _shrink(planes, size):
+    return cv2.resize(planes, size, interpolation=cv2.INTER_AREA)

@@ -116,7 +116,7 @@ def test_flat_chroma_stays_flat_to_the_border():
     slope, offset = fit_chroma(luma, chroma)
 
     np.testing.assert_allclose(slope, 0, atol=1e-5)
-    np.testing.assert_allclose(offset, chroma, atol=1e-5)
+    np.testing.assert_allclose(offset, chroma[::2, ::2], atol=1e-5)
 
 
 def test_a_network_that_knows_one_size_only():
@@ -154,7 +154,7 @@ def test_nan_is_not_painted():
 
 def test_pretrained_weights_that_are_not_there_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(Colorizer, "WEIGHTS", tmp_path / "generator.keras")
-    with pytest.raises(FileNotFoundError, match="make run"):
+    with pytest.raises(FileNotFoundError, match="02_train"):
         Colorizer.pretrained()
 
 

@@ -294,17 +294,6 @@ def test_another_tone_changes_the_luma_and_keeps_the_chroma():
     np.testing.assert_allclose(rgb_to_chroma(toned), rgb_to_chroma(colour), atol=1e-6)
 
 
-def test_more_saturation_multiplies_the_chroma_in_training(photos):
-    plain, vivid = (
-        rgb_to_chroma(passes(make_dataset(photos[:4], 16, training=True, **more), 1)[0])
-        for more in ({}, {"saturation": 1.5})
-    )
-    few = np.abs(plain).max(axis=-1) < 0.05  # where there is room for more
-
-    assert few.any()
-    np.testing.assert_allclose(vivid[few], 1.5 * plain[few], atol=0.01)
-
-
 def test_no_tone_leaves_the_range_of_photos():
     colour = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
 
