@@ -4,13 +4,18 @@ import asyncio
 import re
 import time
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from colorizer_tf.page import choose_texts, explain
+from colorizer_tf.reception import Refusal
 
 MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
 RETRY_SECONDS = 5
+_UPLOAD = "/gradio_api/upload"
 _OWN_ROUTES = ("/api/colorize", "/health", "/metrics", "/docs", "/openapi.json")
 # All that the page asks for. Gradio has more, some of which fetches addresses
 # from elsewhere.
@@ -103,12 +108,20 @@ class Guard:
         if path.startswith("/gradio_api/heartbeat/"):
             # A connection that never ends, which the page does without.
             return Response(status_code=204)
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self.limits.request_bytes:
-            return answer(413, self.too_large)
-        if path == "/gradio_api/upload" and self.reception.page_is_full(int(length)):
-            return answer(503, "Too many photos are waiting; try again in a moment.")
-        return None
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        large = not length.isdigit() or int(length) > self.limits.request_bytes
+        if path != _UPLOAD:
+            return answer(413, self.too_large) if large else None
+        if large:
+            refusal = Refusal(413, "too_much", self.too_large)
+        elif self.reception.page_is_full(int(length)):
+            refusal = Refusal(503, "full", "The page's folder is full.")
+        else:
+            return None
+        # The page shows what it is answered as it stands.
+        words = explain(refusal, choose_texts(headers), self.limits)
+        return PlainTextResponse(words, refusal.status)
 
     @property
     def too_large(self):

@@ -36,6 +36,7 @@ TEXTS = {
         "too_large": "**{name}** is too large: a photo may have {megabytes} MB.",
         "too_many_pixels": "**{name}** has too many pixels: at most 134 million.",
         "too_many_photos": "These are too many photos: take {photos} at a time.",
+        "too_much": "Too much at a time: take photos of {together} MB together.",
         "full": "Too many photos are waiting. Please try again in a moment.",
         "failed": "**{name}** could not be colorized.",
     },
@@ -58,6 +59,7 @@ TEXTS = {
         "too_many_pixels": "В **{name}** слишком много пикселей: не более 134 "
         "миллионов.",
         "too_many_photos": "Слишком много фотографий: не более {photos} за раз.",
+        "too_much": "Слишком много за раз: не более {together} МБ вместе.",
         "full": "Сейчас слишком много фотографий в очереди. Попробуйте чуть позже.",
         "failed": "Не удалось раскрасить **{name}**.",
     },
@@ -208,7 +210,7 @@ def _keep_to_own_files(page):
 
 def _colorize(reception, paths, strength, request, progress):
     """Returns what the page shows of these photos: its outputs, in order."""
-    texts = TEXTS[_language(request)]
+    texts = choose_texts(request.headers)
     folder = Path(tempfile.mkdtemp(dir=reception.page_folder))
     try:
         if reception.page_is_full():
@@ -216,13 +218,13 @@ def _colorize(reception, paths, strength, request, progress):
         photos = [(path, Path(path).name) for path in paths]
         entries = reception.enter(photos, folder, strength)
     except Refusal as refusal:
-        return _show([], _explain(refusal, "", texts, reception.limits), None)
+        return _show([], explain(refusal, texts, reception.limits), None)
     _follow(entries, progress, texts)
     for entry in entries:
         reception.settle(entry)
     done = [entry for entry in entries if not entry.refusal]
     lines = [
-        _explain(entry.refusal, entry.name, texts, reception.limits)
+        explain(entry.refusal, texts, reception.limits, entry.name)
         for entry in entries
         if entry.refusal
     ]
@@ -238,9 +240,10 @@ def _colorize(reception, paths, strength, request, progress):
     return _show(shown, "\n\n".join(lines), result)
 
 
-def _language(request):
-    wanted = request.headers.get("accept-language", "")
-    return "ru" if wanted.lower().startswith("ru") else "en"
+def choose_texts(headers):
+    """Returns the texts of the page in the language that a browser asks for."""
+    wanted = headers.get("accept-language", "").lower()
+    return TEXTS["ru" if wanted.startswith("ru") else "en"]
 
 
 def _follow(entries, progress, texts):
@@ -251,10 +254,12 @@ def _follow(entries, progress, texts):
         _, waiting = wait(waiting, return_when=FIRST_COMPLETED)
 
 
-def _explain(refusal, name, texts, limits):
+def explain(refusal, texts, limits, name=""):
+    """Returns a refusal in the words of the page."""
     return texts[refusal.kind].format(
         name=name.replace("*", ""),
         megabytes=limits.photo_bytes // 2**20,
+        together=limits.request_bytes // 2**20,
         photos=limits.photos,
     )
 

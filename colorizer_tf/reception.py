@@ -53,7 +53,7 @@ class Refusal(Exception):
     Attributes:
         status: of HTTP.
         kind: "not_a_photo", "damaged", "too_large", "too_many_pixels",
-            "too_many_photos", "wrong_format", "full" or "failed".
+            "too_many_photos", "too_much", "wrong_format", "full" or "failed".
         reason: in plain words.
     """
 

@@ -35,7 +35,10 @@ def address(build_vivid_generator):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = uvicorn.Config(
-        build_app(colorizer, Limits()), port=port, http=PatientProtocol, ws="none"
+        build_app(colorizer, Limits(request_bytes=2**20)),
+        port=port,
+        http=PatientProtocol,
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -155,6 +158,18 @@ def test_a_text_file_gives_the_error_in_words(open_page, photos, language, words
     page.wait_for_selector("#notice", state="hidden")
     drop(page, photos[0])
     page.wait_for_selector("#download")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en-US", "Too much at a time"), ("ru-RU", "Слишком много за раз")],
+)
+def test_too_much_at_a_time_is_refused_in_words(open_page, tmp_path, language, words):
+    (tmp_path / "large.bmp").write_bytes(bytes(2**20))
+    page = open_page(language)
+    drop(page, str(tmp_path / "large.bmp"))
+    page.wait_for_selector(f"text={words}")
+    assert "{" not in page.inner_text("body")
 
 
 def test_russian_on_a_phone(open_page, photos, tmp_path):
