@@ -4,8 +4,8 @@ The table behind `working_size` and behind `upsampling`: the real chroma of colo
 photos, brought down to a quarter of the working size, as the network predicts it,
 and up again in five ways, joined with the real luma. PSNR in dB over each photo, the
 mean over the photos, and the same over the twentieth of the pixels where colour
-changes most: the edges, where bleeding is seen. With --weights, a generator's own
-error at each working size as well.
+changes most: the edges, where bleeding is seen. Then the error of the generator in
+the box, or of another one, at each working size.
 
     python benchmarks/chroma_upsampling.py --weights runs/sample/generator.keras
 """
@@ -126,7 +126,9 @@ def print_generator(weights, photos, sizes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", default="", help="a folder of large colour photos")
-    parser.add_argument("--weights", default="", help="a generator.keras")
+    parser.add_argument(
+        "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
+    )
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[96, 128, 160, 192, 256, 384]
     )
@@ -137,8 +139,7 @@ def main():
     photos = [ct.read_photo(path) for path in paths]
     print(f"{len(photos)} photos: {', '.join(path.stem for path in paths)}")
     print_methods(photos, args.sizes)
-    if args.weights:
-        print_generator(args.weights, photos, args.sizes)
+    print_generator(args.weights, photos, args.sizes)
 
 
 if __name__ == "__main__":
