@@ -63,7 +63,7 @@ def network_rates(colorizer, seconds):
     """Photos per second of the bare network, by batch size."""
     height, width = colorizer.network_shape(*colorizer.working_shape(SMALL, SMALL))
     rates = {}
-    for batch_size in (1, 2, 4, 8, 16, 32, 64):
+    for batch_size in (1, 2, 4, 8, 16, 32, 64, 128):
         batch = np.random.default_rng(0).random((batch_size, height, width), "float32")
         colorizer.predict_chroma(list(batch))  # warms up
         start, batches = time.perf_counter(), 0
@@ -75,10 +75,11 @@ def network_rates(colorizer, seconds):
 
 
 def measure_large(colorizer, source, folder, repeats):
-    photo, result = folder / "large.jpg", folder / "large_result.jpg"
+    photo = folder / "large.jpg"
     make_large_photo(source, photo)
-    colorizer.colorize_file(photo, result)  # warms up
-    ours = shortest(repeats, lambda: colorizer.colorize_file(photo, result))
+    results = (folder / f"large_{number}.jpg" for number in itertools.count())
+    colorizer.colorize_file(photo, next(results))  # warms up
+    ours = shortest(repeats, lambda: colorizer.colorize_file(photo, next(results)))
     peak = peak_gigabytes()
     floor = shortest(repeats, lambda: copy_with_opencv(photo, folder / "copy.jpg"))
     print(

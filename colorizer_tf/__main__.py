@@ -95,6 +95,10 @@ def _colorize(options):
         else {}
     )
     colorizer = _load(options.weights, **size)
+    if source.is_file() and options.format:
+        raise ValueError(
+            "--format is for folders: a photo has the format that DESTINATION ends in."
+        )
     if source.is_file():
         print(colorizer.colorize_file(source, options.destination, options.strength))
         return 0

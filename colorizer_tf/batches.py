@@ -16,6 +16,8 @@ from colorizer_tf.upsampling import paint_chroma
 # A lane has so many pixels at work at most, or one photo. Photos of more than half
 # of that have a lane of their own: all others go past them.
 PIXELS_AT_WORK = 2**26
+# While files are read and written, photos for the network gather for so long.
+GATHER_SECONDS = 0.03
 
 
 class QueueFullError(Exception):
@@ -95,7 +97,7 @@ class PhotoQueue:
         self.max_pixels = max_pixels
         self._small, self._large = _Lane(), _Lane()
         self._ready = []
-        self._photos = self._pixels = 0
+        self._photos = self._pixels = self._busy = 0
         self._closed = False
         self._changed = threading.Condition(threading.RLock())
         self._pool = ThreadPoolExecutor(max(2, os.cpu_count()), "photos")
@@ -158,7 +160,12 @@ class PhotoQueue:
                 lane.pixels += task.pixels
                 # One that was abandoned meanwhile gives its pixels back by itself.
                 if task.done.set_running_or_notify_cancel():
-                    self._pool.submit(self._attempt, self._read, task)
+                    self._start(self._read, task)
+
+    def _start(self, step, task):
+        with self._changed:
+            self._busy += 1
+        self._pool.submit(self._attempt, step, task)
 
     def _attempt(self, step, task):
         try:
@@ -167,13 +174,15 @@ class PhotoQueue:
             step(task)
         except Exception as error:  # belongs to whoever waits for this photo
             task.fail(error)
+        with self._changed:
+            self._busy -= 1
+            self._changed.notify_all()
 
     def _read(self, task):
         task.source = read_gray(task.photo)
         task.luma = self.colorizer.shrink(task.source.gray)
         with self._changed:
             self._ready.append(task)
-            self._changed.notify_all()
 
     def _run_network(self):
         while batch := self._take_batch():
@@ -185,7 +194,7 @@ class PhotoQueue:
                 continue
             for task, chroma in zip(batch, chromas, strict=True):
                 task.chroma = chroma
-                self._pool.submit(self._attempt, self._write, task)
+                self._start(self._write, task)
 
     def _take_batch(self):
         """Waits for photos and returns those that fit the first; [] at the end."""
@@ -199,6 +208,7 @@ class PhotoQueue:
             )
             if not self._ready:
                 return []
+            self._changed.wait_for(lambda: not self._busy, GATHER_SECONDS)
             first = shape(self._ready[0])
             most = max(1, NETWORK_PIXELS // (first[0] * first[1]))
             batch = [task for task in self._ready if shape(task) == first][:most]

@@ -98,8 +98,9 @@ class Colorizer:
 
         Args:
             source: the photo; it is not touched.
-            destination: the result, in the format that its ending names, or a
-                folder that is there, for a result of the same name.
+            destination: the result, in the format that its ending names; or a
+                folder, which is there or whose name has no ending, for a result
+                of the same name. What is there already is not replaced.
             strength: scales the colour.
 
         Returns:
@@ -107,14 +108,14 @@ class Colorizer:
 
         Raises:
             PhotoError: the photo cannot be read, or the result not written.
-            ValueError: the result would replace the photo.
+            FileExistsError: there is such a file.
         """
         source, destination = Path(source), Path(destination)
-        if destination.is_dir():
+        if destination.is_dir() or not destination.suffix:
             destination = destination / source.name
-        if destination.resolve() == source.resolve():
-            raise ValueError(
-                f"The result would replace the photo {source}: name another file."
+        if destination.exists():
+            raise FileExistsError(
+                f"{destination} is there already: name another file, or remove it."
             )
         photo = read_gray(source)
         write_photo(destination, self.colorize(photo.gray, strength), photo)

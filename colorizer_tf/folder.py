@@ -112,6 +112,8 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
         )
     photos = [p for p in find_photos(source) if not p.is_relative_to(destination)]
     check_strength(strength)
+    if destination.is_file():
+        raise NotADirectoryError(f"{destination} is a file: name a folder.")
     destination.mkdir(parents=True, exist_ok=True)
     with (
         _Record(destination, _describe(colorizer, strength)) as record,
@@ -153,7 +155,9 @@ class _Work:
                 self.reason = str(error) or f"{self.photo}: {type(error).__name__}"
         return self
 
-    def to_outcome(self):
+    def finish(self):
+        """Returns what became of the photo, and frees its memory."""
+        self.source = self.luma = self.chroma = None
         status = "failed" if self.reason else "done"
         return Outcome(self.photo, self.result, status, self.reason)
 
@@ -177,15 +181,12 @@ def _colorize_all(colorizer, strength, todo, record):
         attempt(_read, batch, colorizer)
         _predict([work for work in batch if not work.reason], colorizer)
         attempt(_write, batch, strength, record)
-        return [work.to_outcome() for work in batch]
+        return [work.finish() for work in batch]
 
     try:
         works = pool.submit(attempt, _measure, [_Work(*pair) for pair in todo.items()])
         batches = _make_batches(colorizer, works.result())
-        futures = [pool.submit(colorize, batch) for batch in batches]
-        # Nothing but the pool holds a batch: with its last step its memory is free.
-        del works, batches
-        for future in futures:
+        for future in [pool.submit(colorize, batch) for batch in batches]:
             yield from future.result()
     finally:
         # After an interruption, what is being written is finished, all else not.

@@ -11,7 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import (
+    ExifTags,
+    Image,
+    ImageOps,
+    PngImagePlugin,
+    UnidentifiedImageError,
+)
 
 from colorizer_tf.color import BLUE, GREEN, RED
 
@@ -246,6 +252,9 @@ def _open_photo(path, formats=None):
         raise PhotoTooLargeError(
             f"{path} cannot be read as a photo: {_TOO_LARGE}"
         ) from error
+    except UnidentifiedImageError as error:
+        reason = "it is no JPEG, PNG, TIFF, WebP or BMP"
+        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
     except Exception as error:  # damaged files make Pillow raise of all kinds
         reason = str(error) or type(error).__name__
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error

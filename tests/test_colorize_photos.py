@@ -321,24 +321,27 @@ def test_kinds_of_pixels(colorizer, tmp_path, mode, ending):
     assert np.abs(luma(np.asarray(Image.open(result))) - expected).max() <= 2.5
 
 
-def test_a_file_goes_into_a_folder_that_is_there(colorizer, tmp_path):
-    (tmp_path / "results").mkdir()
+@pytest.mark.parametrize("folder", ["there", "new"])
+def test_a_file_goes_into_a_folder(colorizer, tmp_path, folder):
+    (tmp_path / "there").mkdir()
     Image.fromarray(noise(8, 8)).save(tmp_path / "a.png")
 
-    result = colorizer.colorize_file(tmp_path / "a.png", tmp_path / "results")
+    result = colorizer.colorize_file(tmp_path / "a.png", tmp_path / folder)
 
-    assert result == tmp_path / "results/a.png"
+    assert result == tmp_path / folder / "a.png"
     assert result.is_file()
 
 
-def test_the_photo_itself_is_not_replaced(colorizer, tmp_path):
-    Image.fromarray(noise(8, 8)).save(tmp_path / "a.png")
-    before = (tmp_path / "a.png").read_bytes()
+@pytest.mark.parametrize("destination", [".", "a.png", "b.png"])
+def test_no_file_is_replaced(colorizer, tmp_path, destination):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(noise(8, 8)).save(tmp_path / name)
+    before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
 
-    with pytest.raises(ValueError, match="would replace"):
-        colorizer.colorize_file(tmp_path / "a.png", tmp_path)
+    with pytest.raises(FileExistsError, match="is there already"):
+        colorizer.colorize_file(tmp_path / "a.png", tmp_path / destination)
 
-    assert (tmp_path / "a.png").read_bytes() == before
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
 
 
 def test_formats_that_cannot_be_written_are_named(tmp_path):

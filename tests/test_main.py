@@ -63,6 +63,21 @@ def test_errors_are_a_line(photos, weights, tmp_path, capsys, change):
     assert "Traceback" not in error
 
 
+def test_a_format_for_a_photo_is_refused(photos, weights, tmp_path, capsys):
+    command = ["colorize", str(photos / "a.png"), str(tmp_path / "b.jpg")]
+    assert main([*command, "--weights", weights, "--format", "png"]) == 1
+    assert "--format" in capsys.readouterr().err
+    assert not (tmp_path / "b.jpg").exists()
+
+
+def test_a_file_where_a_folder_should_be(photos, weights, tmp_path, capsys):
+    (tmp_path / "out").write_text("a letter")
+    command = ["colorize", str(photos), str(tmp_path / "out"), "--weights", weights]
+    assert main(command) == 1
+    assert "is a file" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "a letter"
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop):
     for number in range(300):
