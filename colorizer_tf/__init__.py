@@ -9,6 +9,8 @@ import lazy_loader
 # for which TensorFlow leaves it off.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# OpenCV reads sizes for itself, before we can: the limit of `photos.MAX_PIXELS`.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 
 # A module is imported when it is first used: TensorFlow takes seconds to start,
 # and `python -m colorizer_tf --help` needs none of it.

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from colorizer_tf.folder import NETWORK_PIXELS
-from colorizer_tf.photos import GrayPhoto, read_gray, write_photo
+from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
 # A lane has so many pixels at work at most, or one photo. Photos of more than half
 # of that have a lane of their own: all others go past them.
 PIXELS_AT_WORK = 2**26
-# While files are read and written, photos for the network gather for so long.
+# While files are read and written, photos for the network gather for so long:
+# it is at its best with several.
 GATHER_SECONDS = 0.03
 
 
@@ -80,9 +81,9 @@ class _Lane:
 class PhotoQueue:
     """Colorizes photo files that come from many threads, with one network.
 
-    Files are read and written in a few threads. Whatever has been read while the
-    network was at work goes through it together next, as far as it shares one
-    `Colorizer.network_shape`: nobody waits for a batch to fill.
+    Files are read and written in a few threads. Whatever has been read meanwhile
+    goes through the network together, as far as it shares one
+    `Colorizer.network_shape`; a photo that comes alone waits for no other.
 
     Args:
         colorizer: a `Colorizer`.
@@ -217,6 +218,9 @@ class PhotoQueue:
 
     def _write(self, task):
         rgb = paint_chroma(task.source.gray, task.luma, task.chroma, task.strength)
-        write_photo(task.result, rgb, task.source)
+        try:
+            write_photo(task.result, rgb, task.source)
+        except PhotoError as error:  # not the photo's fault, which has been read
+            raise OSError(f"{type(error.__cause__).__name__} in writing") from error
         task.source = task.luma = task.chroma = None
         task.done.set_result(task.result)

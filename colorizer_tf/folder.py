@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 from colorizer_tf.photos import (
     EXTENSIONS,
     GrayPhoto,
-    PhotoError,
     find_photos,
     photo_size,
     read_gray,
@@ -121,9 +120,16 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
     ):
         outcomes, todo = {}, {}
         for photo in photos:
-            name = photo.relative_to(source)
-            result = record.claim(photo, name.with_suffix(extension or photo.suffix))
-            if record.is_done(photo, result):
+            name = photo.relative_to(source).with_suffix(extension or photo.suffix)
+            try:
+                result = record.claim(photo, name)
+                done = record.is_done(photo, result)
+            except OSError as error:  # the photo has just gone
+                outcomes[photo] = Outcome(
+                    photo, destination / name, "failed", str(error)
+                )
+                continue
+            if done:
                 outcomes[photo] = Outcome(photo, result, "skipped")
                 bar.update()
             else:
@@ -151,7 +157,7 @@ class _Work:
         if not self.reason:
             try:
                 step(self, *args)
-            except (PhotoError, OSError, MemoryError) as error:
+            except Exception as error:  # cv2 has its own for a lack of memory
                 self.reason = str(error) or f"{self.photo}: {type(error).__name__}"
         return self
 
@@ -299,8 +305,7 @@ class _Record:
             and entry["settings"] == self.settings
             and entry["state"] == _state(photo)
             and result.is_file()
-            # A power cut can leave an empty file.
-            and entry.get("size") == result.stat().st_size
+            and result.stat().st_size > 0  # a power cut can leave an empty file
         )
 
     def add(self, photo, result, finished):
@@ -311,7 +316,6 @@ class _Record:
             "state": _state(photo),
             "settings": self.settings,
             "finished": finished,
-            "size": result.stat().st_size if finished else None,
         }
         with self.lock:
             self.file.write(json.dumps(entry) + "\n")
@@ -323,8 +327,10 @@ class _Record:
         entry = self.entries.get(_fold(name))
         if entry is None:
             return not (self.folder / name).exists()
-        # The same photo may have moved since, or changed.
-        return entry["photo"] == str(photo) or entry["state"] == state
+        # The same photo may have changed since, or moved.
+        return entry["photo"] == str(photo) or (
+            entry["state"] == state and not Path(entry["photo"]).exists()
+        )
 
 
 def _state(photo):

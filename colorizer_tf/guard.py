@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+import socket
 import time
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,7 +17,11 @@ from colorizer_tf.reception import Refusal
 MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
 RETRY_SECONDS = 5
+# Of requests without photos: what the page tells the service.
+MAX_OTHER_BYTES = 2**18
 _UPLOAD = "/gradio_api/upload"
+# Answers that the page keeps open for news, without an end of their own.
+_STREAMS = ("/gradio_api/queue/data", "/gradio_api/upload_progress")
 _OWN_ROUTES = ("/api/colorize", "/health", "/metrics", "/docs", "/openapi.json")
 # All that the page asks for. Gradio has more, some of which fetches addresses
 # from elsewhere.
@@ -44,20 +50,30 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport):
         super().connection_made(transport)
+        self._timer = None
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
-            self._look_again(None, idle=False)
+            # A small buffer of the kernel's: what a client takes is seen soon.
+            transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDBUF, 2**17
+            )
+            self._look_again(None)
 
-    def _look_again(self, cycle, idle):
-        if self.transport.is_closing():
-            self.transport.abort()  # even if the client does not take the rest
-            return
-        still = self.cycle is None or self.cycle.response_complete
-        if idle and still and self.cycle is cycle:
+    def connection_lost(self, error):
+        if self._timer:
+            self._timer.cancel()
+        super().connection_lost(error)
+
+    def _look_again(self, seen):
+        """Closes a connection on which nothing has moved since `seen`."""
+        cycle = self.cycle
+        over = cycle is None or cycle.response_complete or self.transport.is_closing()
+        now = (cycle, self.transport.get_write_buffer_size()) if over else None
+        if over and now == seen:
             self.transport.abort()
         else:
-            self.loop.call_later(IDLE_SECONDS, self._look_again, self.cycle, still)
+            self._timer = self.loop.call_later(IDLE_SECONDS, self._look_again, now)
 
 
 class _StalledError(Exception):
@@ -89,9 +105,8 @@ class Guard:
             return
         visit = _Visit(self, scope, receive, send)
         try:
-            await (self._refuse(scope) or self._app_for(scope))(
-                scope, visit.receive, visit.send
-            )
+            refusal = await self._refuse(scope)
+            await (refusal or self._app_for(scope))(scope, visit.receive, visit.send)
         except _StalledError:
             visit.status = 499  # as others call it: the client is as good as gone
         finally:
@@ -100,7 +115,7 @@ class Guard:
             self.requests.labels(route, visit.status).inc()
             self.seconds.labels(route).observe(time.monotonic() - visit.start)
 
-    def _refuse(self, scope):
+    async def _refuse(self, scope):
         """Returns the answer to a request that is not even begun, or None."""
         path = scope["path"]
         if path not in _OWN_ROUTES and not _PAGE_ROUTES.match(path):
@@ -110,12 +125,12 @@ class Guard:
             return Response(status_code=204)
         headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
-        large = not length.isdigit() or int(length) > self.limits.request_bytes
+        large = not length.isdigit() or int(length) > self.most_bytes(path)
         if path != _UPLOAD:
-            return answer(413, self.too_large) if large else None
+            return answer(413, self.too_large(path)) if large else None
         if large:
-            refusal = Refusal(413, "too_much", self.too_large)
-        elif self.reception.page_is_full(int(length)):
+            refusal = Refusal(413, "too_much", self.too_large(path))
+        elif await run_in_threadpool(self.reception.page_is_full, int(length)):
             refusal = Refusal(503, "full", "The page's folder is full.")
         else:
             return None
@@ -123,10 +138,12 @@ class Guard:
         words = explain(refusal, choose_texts(headers), self.limits)
         return PlainTextResponse(words, refusal.status)
 
-    @property
-    def too_large(self):
-        most = self.limits.request_bytes / 2**20
-        return f"Too large: a request has at most {most:.0f} MB."
+    def most_bytes(self, path):
+        takes_photos = path in (_UPLOAD, "/api/colorize")
+        return self.limits.request_bytes if takes_photos else MAX_OTHER_BYTES
+
+    def too_large(self, path):
+        return f"Too large: such a request has at most {self.most_bytes(path):,} bytes."
 
     def _app_for(self, scope):
         return _PageFromHere(self.app) if scope["path"] == "/" else self.app
@@ -137,6 +154,7 @@ class _Visit:
 
     def __init__(self, guard, scope, receive, send):
         self.guard, self._receive, self._send = guard, receive, send
+        self.path = scope["path"]
         self.start = time.monotonic()
         self.received = 0
         self.status = 0
@@ -144,6 +162,8 @@ class _Visit:
 
     async def receive(self):
         if self.complete:  # what comes now is that the client goes
+            if self.path in _STREAMS and self.guard.reception.is_ending():
+                return {"type": "http.disconnect"}
             return await self._receive()
         limits = self.guard.limits
         left = self.start + limits.upload_seconds - time.monotonic()
@@ -157,8 +177,8 @@ class _Visit:
         self.received += size
         self.guard.received += size
         self.complete = not message.get("more_body", False)
-        if self.received > limits.request_bytes:
-            raise HTTPException(413, self.guard.too_large)
+        if self.received > self.guard.most_bytes(self.path):
+            raise HTTPException(413, self.guard.too_large(self.path))
         if self.guard.received > limits.received_bytes:
             raise HTTPException(503, "Too much is coming in; try again in a moment.")
         return message
@@ -166,10 +186,17 @@ class _Visit:
     async def send(self, message):
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            # What came in is dealt with: a slow reader keeps nobody out.
+            self.guard.received -= self.received
+            self.received = 0
             policy = (b"content-security-policy", _FROM_HERE.encode())
             message["headers"] = [*message.get("headers", ()), policy]
+        limits = self.guard.limits
+        left = self.start + limits.answer_seconds - time.monotonic()
         try:
-            await asyncio.wait_for(self._send(message), self.guard.limits.stall_seconds)
+            await asyncio.wait_for(
+                self._send(message), max(0, min(limits.stall_seconds, left))
+            )
         except TimeoutError as error:
             raise _StalledError from error
 

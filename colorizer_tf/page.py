@@ -39,6 +39,7 @@ TEXTS = {
         "too_much": "Too much at a time: take photos of {together} MB together.",
         "full": "Too many photos are waiting. Please try again in a moment.",
         "failed": "**{name}** could not be colorized.",
+        "gone": "The photo has been deleted here meanwhile: please drop it again.",
     },
     "ru": {
         "title": "# Цвет для чёрно-белых фотографий",
@@ -62,6 +63,7 @@ TEXTS = {
         "too_much": "Слишком много за раз: не более {together} МБ вместе.",
         "full": "Сейчас слишком много фотографий в очереди. Попробуйте чуть позже.",
         "failed": "Не удалось раскрасить **{name}**.",
+        "gone": "Снимок отсюда уже удалён: перетащите его ещё раз.",
     },
 }
 # For the keyboard and for screen readers: the language of the page, the slider's
@@ -219,6 +221,8 @@ def _colorize(reception, paths, strength, request, progress):
         entries = reception.enter(photos, folder, strength)
     except Refusal as refusal:
         return _show([], explain(refusal, texts, reception.limits), None)
+    except FileNotFoundError:  # swept away since it was dropped
+        return _show([], texts["gone"], None)
     _follow(entries, progress, texts)
     for entry in entries:
         reception.settle(entry)

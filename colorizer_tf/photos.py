@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,10 @@ QUALITY = 95
 PNG_HEAD = 33
 # More is refused unread: a small file can claim a size that fills the memory.
 MAX_PIXELS = 2**27
+# Of what strangers send: strips or tiles of a TIFF, and pixels times scans of a
+# JPEG, which is some 40 seconds.
+MAX_STRIPS = 2**17
+MAX_SCANNED = 2**36
 _ENDINGS = {
     "BMP": ".bmp",
     "JPEG": ".jpg",
@@ -187,18 +192,62 @@ def photo_size(path):
 
 
 def identify_photo(path):
-    """Returns what a file is by its content, whatever its name says.
+    """Returns what a file from a stranger is by its content, whatever its name says.
 
     Returns:
         The ending of its format, one of `EXTENSIONS`, and its (height, width),
         not turned.
 
     Raises:
-        PhotoError: as `photo_size`, and for a format without such an ending.
+        PhotoError: as `photo_size`, for a format without such an ending, and for
+            what is made to take hours or gigabytes to read.
     """
+    if _count_strips(path) > MAX_STRIPS:
+        raise PhotoError(f"{path} cannot be read as a photo: it has too many strips")
     with _open_photo(path, tuple(_ENDINGS)) as image:
         # A phone's JPEG of several pictures opens as MPO.
-        return _ENDINGS.get(image.format, ".jpg"), (image.height, image.width)
+        ending = _ENDINGS.get(image.format, ".jpg")
+        size = image.height, image.width
+    # Each scan of a progressive JPEG is a pass over all pixels.
+    if ending == ".jpg" and _count_scans(path) * size[0] * size[1] > MAX_SCANNED:
+        raise PhotoError(f"{path} cannot be read as a photo: it has too many scans")
+    return ending, size
+
+
+def _count_scans(path):
+    with open(path, "rb") as file:
+        return sum(
+            part.count(b"\xff\xda") for part in iter(partial(file.read, 2**20), b"")
+        )
+
+
+def _count_strips(path):
+    """The length of a TIFF's longest table of strips or tiles; 0 for other files.
+
+    Pillow makes a Python number of each as soon as it opens a file.
+    """
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
+        try:
+            version = struct.unpack_from(f"{order}H", head, 2)[0] if order else 0
+            if version == 42:
+                start, number, entry = "I", "H", struct.Struct(f"{order}HHI4x")
+            elif version == 43:
+                start, number, entry = "8xQ", "Q", struct.Struct(f"{order}HHQ8x")
+            else:
+                return 0
+            file.seek(
+                *struct.unpack_from(order + start, head, 4 if version == 42 else 0)
+            )
+            number = struct.Struct(order + number)
+            entries = range(*number.unpack(file.read(number.size)))
+            tags = [entry.unpack(file.read(entry.size)) for _ in entries]
+        except (struct.error, OSError, OverflowError):  # no TIFF that can be opened
+            return 0
+    return max(
+        (count for tag, _, count in tags if tag in (273, 279, 324, 325)), default=0
+    )
 
 
 def write_photo(path, rgb, source=None):
@@ -297,6 +346,8 @@ def _read_deep(path, image):
     levels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None or levels.dtype != np.uint16:
         raise ValueError("OpenCV cannot read its 16-bit pixels")
+    if sorted(levels.shape[:2]) != sorted(image.size):
+        raise ValueError("it names two sizes")
     if image.format == "TIFF":  # whose orientation OpenCV applies itself
         if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
             levels = 65535 - levels  # 0 is white
@@ -324,8 +375,9 @@ def _turn(pixels, orientation):
 
 def _read_metadata(image):
     metadata = {}
-    if "dpi" in image.info:
-        metadata["dpi"] = tuple(map(float, image.info["dpi"]))
+    dpi = tuple(map(float, image.info.get("dpi", ())))
+    if dpi and all(0 < dots < 2**16 for dots in dpi):  # damaged ones may be NaN
+        metadata["dpi"] = dpi
     with contextlib.suppress(Exception):  # damaged EXIF is no reason to fail
         if exif := _read_exif(image):
             metadata["exif"] = exif

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 import time
 import zipfile
@@ -15,8 +16,12 @@ from colorizer_tf.batches import AbandonedError, PhotoQueue, QueueFullError, Tas
 from colorizer_tf.photos import PhotoError, PhotoTooLargeError, identify_photo
 
 # The longest side that a format can hold.
-LONGEST_SIDE = {".jpg": 65535, ".webp": 16383}
+LONGEST_SIDE = {".jpg": 65500, ".webp": 16383}
 REPORT = "report.txt"
+# What a file takes beside its content, to be on the safe side.
+FILE_BYTES = 2**16
+# So much of the disk is left free.
+FREE_BYTES = 2**31
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -34,6 +39,7 @@ class Limits:
         queue_photos: waiting or at work.
         stall_seconds: without a byte from a client, or to it.
         upload_seconds: for a request to come in.
+        answer_seconds: for all of it, until the answer has been taken.
     """
 
     photo_bytes: int = 2**26
@@ -45,6 +51,7 @@ class Limits:
     queue_photos: int = 64
     stall_seconds: float = 20
     upload_seconds: float = 300
+    answer_seconds: float = 1800
 
 
 class Refusal(Exception):
@@ -88,6 +95,7 @@ class Reception:
         folder: a temporary folder, all that is ever written lies in it.
         page_folder: the part of it that the page keeps for a while.
         kept: what the page keeps there for ever, a set of paths.
+        ending: whether the service has been told to end.
         queue: the `PhotoQueue`.
         registry: of the figures for Prometheus.
     """
@@ -101,6 +109,7 @@ class Reception:
         self.page_folder = self.folder / "page"
         self.page_folder.mkdir()
         self.kept = set()
+        self.ending = False
         self.queue = PhotoQueue(colorizer, limits.queue_photos)
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -115,6 +124,10 @@ class Reception:
             "Photos waiting or at work",
             registry=self.registry,
         ).set_function(lambda: len(self.queue))
+
+    def is_ending(self):
+        """Whether the service has been told to end, and has no photo left to do."""
+        return self.ending and not len(self.queue)
 
     def close(self):
         """Finishes all photos and empties the temporary folder."""
@@ -142,6 +155,8 @@ class Reception:
                 "too_many_photos",
                 f"At most {self.limits.photos} photos at a time.",
             )
+        if shutil.disk_usage(self.folder).free < FREE_BYTES:
+            raise Refusal(503, "full", "The disk is full; try again later.")
         entries, taken = [], {REPORT}
         for path, name in photos:
             try:
@@ -205,7 +220,7 @@ class Reception:
         size = more
         for path in self.page_folder.rglob("*"):
             with contextlib.suppress(FileNotFoundError):  # just swept away
-                size += path.stat().st_size
+                size += path.stat().st_size + FILE_BYTES
         return size > self.limits.page_bytes
 
     def sweep(self):

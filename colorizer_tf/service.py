@@ -239,7 +239,7 @@ def _plain_ending(path):
 class _LastingResponse(FileResponse):
     """A file whose folder lasts until it is sent, or the client has gone."""
 
-    chunk_size = 2**20
+    chunk_size = 2**16
 
     async def __call__(self, scope, receive, send):
         try:
@@ -268,14 +268,26 @@ async def _answer_http_error(request, error):
     return answer(error.status_code, str(error.detail))
 
 
+class _Server(uvicorn.Server):
+    def __init__(self, config, reception):
+        super().__init__(config)
+        self._reception = reception
+
+    def handle_exit(self, sig, frame):
+        self._reception.ending = True
+        super().handle_exit(sig, frame)
+
+
 def serve(colorizer, host="127.0.0.1", port=8000, limits=None):
     """Runs the service until SIGTERM or Ctrl-C; what was accepted is finished."""
+    app = build_app(colorizer, limits)
     config = uvicorn.Config(
-        build_app(colorizer, limits),
+        app,
         host=host,
         port=port,
+        loop="asyncio",
         http=PatientProtocol,
         ws="none",
         access_log=False,  # addresses on the page hold names of photos
     )
-    uvicorn.Server(config).run()
+    _Server(config, app.state.reception).run()

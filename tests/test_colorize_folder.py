@@ -243,6 +243,43 @@ def test_batches_are_bounded_and_of_one_shape(colorizer, monkeypatch):
         assert len(shapes) == 1
 
 
+def test_a_result_that_was_retouched_stays(colorizer, tmp_path):
+    save(tmp_path / "in/a.png")
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    save(tmp_path / "out/a.png", 5, 5)
+
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+
+    assert statuses(report) == {"a.png": "skipped"}
+    assert read_gray(tmp_path / "out/a.png").gray.shape == (5, 5)
+
+
+def test_another_photo_of_the_same_size_and_time_is_another_photo(colorizer, tmp_path):
+    for number, folder in enumerate(("one", "two")):
+        save(tmp_path / folder / "a.bmp", seed=number)
+        os.utime(tmp_path / folder / "a.bmp", (1e9, 1e9))
+        report = colorizer.colorize_folder(tmp_path / folder, tmp_path / "out")
+        assert statuses(report) == {"a.bmp": "done"}
+    assert files(tmp_path / "out") == ["a (2).bmp", "a.bmp"]
+
+
+def test_whatever_a_photo_does_the_others_are_done(colorizer, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+
+    def read(path):
+        if path.name == "b.png":
+            raise cv2.error("no memory")
+        if path.name == "a.png":
+            (tmp_path / "in/a.png").unlink()
+        return read_gray(path)
+
+    monkeypatch.setattr(folder_module, "read_gray", read)
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    assert statuses(report) == {"a.png": "failed", "b.png": "failed", "c.png": "done"}
+    assert "no memory" in str(report)
+
+
 def test_a_photo_that_is_done_is_not_kept_in_memory(colorizer, tmp_path, monkeypatch):
     photos, most = [], 0
 

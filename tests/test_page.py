@@ -178,7 +178,7 @@ def test_russian_on_a_phone(open_page, photos, tmp_path):
     assert page.get_attribute("html", "lang") == "ru-RU"
     drop(page, *photos)
     page.wait_for_selector("#download")
-    assert "Готово фотографий: 2 из 3" in page.inner_text("#notice")
+    page.wait_for_selector("#notice:has-text('Готово фотографий: 2 из 3')")
     assert page.inner_text("#download").strip() == "Скачать"
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 390

@@ -1,9 +1,14 @@
+import os
+import struct
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from colorizer_tf import photos as photos_module
 from colorizer_tf.photos import (
+    MAX_PIXELS,
     PhotoError,
     find_photos,
     identify_photo,
@@ -324,3 +329,60 @@ def test_what_is_no_photo_of_these_formats_is_refused(tmp_path):
     Image.new("L", (30, 20)).save(tmp_path / "a.gif")
     with pytest.raises(PhotoError, match="cannot be read"):
         identify_photo(tmp_path / "a.gif")
+
+
+def test_a_jpeg_of_too_many_scans_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos_module, "MAX_SCANNED", 20 * 64 * 64)
+    path = tmp_path / "a.jpg"
+    Image.new("L", (64, 64), 90).save(path, progressive=True)
+    assert identify_photo(path) == (".jpg", (64, 64))
+    content = path.read_bytes()
+    last_scan = content[content.rindex(b"\xff\xda") : -2]
+    path.write_bytes(content[:-2] + 20 * last_scan + content[-2:])
+
+    with pytest.raises(PhotoError, match="scans"):
+        identify_photo(path)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_of_too_many_strips_is_refused(tmp_path, order, big):
+    head = {"<": b"II", ">": b"MM"}[order]
+    if big:
+        head += struct.pack(f"{order}HHHQ", 43, 8, 0, 16)
+        table = struct.pack(f"{order}QHHQQ", 1, 273, 4, 2**20, 0)
+    else:
+        head += struct.pack(f"{order}HI", 42, 8)
+        table = struct.pack(f"{order}HHHII", 1, 273, 4, 2**20, 0)
+    (tmp_path / "a.tif").write_bytes(head + table)
+
+    with pytest.raises(PhotoError, match="strips"):
+        identify_photo(tmp_path / "a.tif")
+
+
+def test_a_tiff_of_strips_is_identified(tmp_path):
+    Image.new("L", (30, 400)).save(tmp_path / "a.tif", strip_size=30)
+    assert identify_photo(tmp_path / "a.tif") == (".tif", (400, 30))
+
+
+def test_what_names_two_sizes_is_refused(tmp_path, monkeypatch):
+    assert os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] == str(MAX_PIXELS)
+    Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "a.tif")
+    other = np.zeros((200, 300), np.uint16)
+    monkeypatch.setattr(photos_module.cv2, "imdecode", lambda *_: other)
+    with pytest.raises(PhotoError, match="two sizes"):
+        photos_module.read_gray(tmp_path / "a.tif")
+
+
+def test_a_resolution_that_is_none_is_left_out(tmp_path):
+    Image.new("L", (30, 20)).save(tmp_path / "a.tif", dpi=(300, 300))
+    content = (tmp_path / "a.tif").read_bytes()
+    assert content.count(struct.pack("<II", 300, 1)) >= 1
+    broken = content.replace(struct.pack("<II", 300, 1), struct.pack("<II", 0, 0))
+    (tmp_path / "a.tif").write_bytes(broken)
+
+    photo = photos_module.read_gray(tmp_path / "a.tif")
+
+    assert "dpi" not in photo.metadata
+    rgb = np.zeros((20, 30, 3), np.uint8)
+    photos_module.write_photo(tmp_path / "b.jpg", rgb, photo)

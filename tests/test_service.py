@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import io
 import os
 import re
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 
 from colorizer_tf.colorizer import Colorizer
-from colorizer_tf.photos import read_gray
+from colorizer_tf.photos import PhotoError, read_gray
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
@@ -213,6 +214,36 @@ def test_rubbish(service, name, content, status, words):
     assert words in answer.json()["reason"]
     assert "/" not in answer.json()["reason"]
     assert service.is_tidy()
+
+
+def test_what_the_page_says_is_bounded(service):
+    for path in ("queue/join", "cancel", "reset"):
+        url = f"{service.url}/gradio_api/{path}"
+        assert httpx.post(url, content=bytes(2**18 + 1)).status_code == 413
+
+
+def test_slow_readers_keep_nobody_out(colorizer):
+    photo = encode((2000, 2000))
+    with Running(colorizer, received_bytes=2 * len(photo)) as running:
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                client = stack.enter_context(httpx.Client(timeout=60))
+                files = {"photo": ("a.png", photo)}
+                url = f"{running.url}/api/colorize"
+                answer = client.stream("POST", url, files=files)
+                assert stack.enter_context(answer).status_code == 200
+            assert running.post(("a.png", photo)).status_code == 200
+
+
+def test_a_full_disk_is_not_the_clients_fault(service, monkeypatch):
+    def fail(*_):
+        raise PhotoError("no space")
+
+    monkeypatch.setattr("colorizer_tf.batches.write_photo", fail)
+    assert service.post(("a.png", encode())).status_code == 500
+    monkeypatch.setattr("colorizer_tf.reception.FREE_BYTES", 2**62)
+    answer = service.post(("a.png", encode()))
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
 
 
 def test_an_empty_request_and_too_many_photos(service):
@@ -576,6 +607,19 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
             assert run.poll() is None and time.monotonic() < end
             time.sleep(0.2)
 
+    # A page that listens for news, which has no end of its own.
+    dependency = httpx.get(f"{url}/config").json()["dependencies"][0]["id"]
+    visit = {"data": [None, 1], "fn_index": dependency, "session_hash": "a"}
+    httpx.post(f"{url}/gradio_api/queue/join", json=visit).raise_for_status()
+    news = f"{url}/gradio_api/queue/data?session_hash=a"
+    assert httpx.get(news, timeout=60).status_code == 200
+
+    def listen():
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(news, timeout=120)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
     photos = [encode((900, 1200), seed) for seed in range(48)]
 
     def ask(photo):
@@ -592,6 +636,7 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
         run.send_signal(signal.SIGTERM)
         assert not all(future.done() for future in asked)
         error = run.communicate(timeout=120)[1].decode()
+    listener.join()
     assert run.returncode == 0
     assert "Traceback" not in error
     for photo, future in zip(photos, asked, strict=True):
