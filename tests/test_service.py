@@ -620,7 +620,8 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
 
     listener = threading.Thread(target=listen)
     listener.start()
-    photos = [encode((900, 1200), seed) for seed in range(48)]
+    # They take longer to colorize than to send.
+    photos = [encode((1500, 2000), seed) for seed in range(24)]
 
     def ask(photo):
         return httpx.post(f"{url}/api/colorize", files={"photo": photo}, timeout=120)
