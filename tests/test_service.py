@@ -594,9 +594,10 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
     run = subprocess.Popen(
         [*command, "--weights", weights],
         stderr=subprocess.PIPE,
-        # Without what a page that this process has mounted set for itself.
+        # Without what a page that this process has mounted set for itself, and
+        # without what TensorFlow compiles in the temporary folder.
         env={name: os.environ[name] for name in os.environ if "GRADIO" not in name}
-        | {"TMPDIR": str(tmp_path)},
+        | {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     end = time.monotonic() + 120
     while True:
