@@ -186,6 +186,9 @@ def _build_page(reception, words):
         )
     _keep_to_own_files(page)
     page.queue(max_size=32, default_concurrency_limit=8, api_open=False)
+    # Gradio would look for work a thousand times a second, which takes a twentieth
+    # of a processor from the photos.
+    page._queue.sleep_when_free = 0.05
     return page
 
 

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,6 +46,7 @@ def build_app(colorizer, limits=None):
         limits: `Limits`, else the usual ones.
     """
     limits = limits or Limits()
+    colorizer.freeze()
     reception = Reception(colorizer, limits)
     app = FastAPI(
         title="colorizer_tf",
@@ -126,7 +127,7 @@ def _add_api(app, reception):
     ):
         """Colorizes a photo, or several."""
         start = time.perf_counter()
-        folder = Path(tempfile.mkdtemp(dir=reception.folder))
+        folder = reception.folder / uuid.uuid4().hex
         try:
             entries = await run_in_threadpool(
                 _enter, reception, photo, folder, strength, format
@@ -186,6 +187,7 @@ def _add_docs(app):
 
 def _enter(reception, uploads, folder, *options):
     """Writes uploads into a folder, and enters them."""
+    folder.mkdir()
     photos = []
     for number, upload in enumerate(uploads):
         path = folder / f"{number}.upload"
