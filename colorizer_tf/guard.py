@@ -16,6 +16,8 @@ from colorizer_tf.reception import Refusal
 
 MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
+# What others call it when a client did not wait for its answer, or take it.
+GONE = 499
 RETRY_SECONDS = 5
 # Of requests without photos: what the page tells the service.
 MAX_OTHER_BYTES = 2**18
@@ -108,7 +110,7 @@ class Guard:
             refusal = await self._refuse(scope)
             await (refusal or self._app_for(scope))(scope, visit.receive, visit.send)
         except _StalledError:
-            visit.status = 499  # as others call it: the client is as good as gone
+            visit.status = GONE
         finally:
             self.received -= visit.received
             route = scope["path"] if scope["path"] in _OWN_ROUTES else "page"
@@ -164,7 +166,7 @@ class _Visit:
         if self.complete:  # what comes now is that the client goes
             if self.path in _STREAMS and self.guard.reception.is_ending():
                 return {"type": "http.disconnect"}
-            return await self._receive()
+            return self._note_end(await self._receive())
         limits = self.guard.limits
         left = self.start + limits.upload_seconds - time.monotonic()
         try:
@@ -173,6 +175,7 @@ class _Visit:
             )
         except TimeoutError as error:
             raise HTTPException(408, "The request did not come in in time.") from error
+        self._note_end(message)
         size = len(message.get("body", b""))
         self.received += size
         self.guard.received += size
@@ -183,9 +186,14 @@ class _Visit:
             raise HTTPException(503, "Too much is coming in; try again in a moment.")
         return message
 
+    def _note_end(self, message):
+        if message["type"] == "http.disconnect" and not self.status:
+            self.status = GONE
+        return message
+
     async def send(self, message):
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = self.status or message["status"]
             # What came in is dealt with: a slow reader keeps nobody out.
             self.guard.received -= self.received
             self.received = 0

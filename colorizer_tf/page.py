@@ -1,5 +1,6 @@
 """The page of the service: photos dropped, compared and downloaded, in a browser."""
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -12,7 +13,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from PIL import Image
 
-from colorizer_tf.photos import find_photos, read_photo, shrink_photo
+from colorizer_tf.photos import PhotoError, find_photos, read_photo, shrink_photo
 from colorizer_tf.reception import Refusal, write_zip
 from colorizer_tf.sources import gray_sample
 
@@ -100,7 +101,7 @@ _SCRIPT = """() => {
 }"""
 _STYLE = """
 .gradio-container { max-width: 960px !important; margin: 0 auto !important; }
-footer { display: none !important; }
+footer, .toast-title { display: none !important; }
 """
 # One large preview at a time: it is decoded as a whole.
 _previewing = threading.Lock()
@@ -189,6 +190,8 @@ def _build_page(reception, words):
     # Gradio would look for work a thousand times a second, which takes a twentieth
     # of a processor from the photos.
     page._queue.sleep_when_free = 0.05
+    # It keeps what it knows of so many visitors; the one who came first is forgotten.
+    page.state_session_capacity = 500
     return page
 
 
@@ -243,7 +246,11 @@ def _colorize(reception, paths, strength, request, progress):
     elif done:
         result = folder / "colorized.zip"
         write_zip(result, entries)
-    shown = [(entry.name, _preview(entry.task)) for entry in done]
+    shown = []
+    for entry in done:
+        # Without its preview, a result can be downloaded all the same.
+        with contextlib.suppress(OSError, PhotoError):
+            shown.append((entry.name, _preview(entry.task)))
     return _show(shown, "\n\n".join(lines), result)
 
 

@@ -14,6 +14,7 @@ from colorizer_tf.colorizer import Colorizer
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
+import colorizer_tf.page  # noqa: E402
 from colorizer_tf.reception import Limits  # noqa: E402
 from colorizer_tf.service import PatientProtocol, build_app  # noqa: E402
 
@@ -170,6 +171,20 @@ def test_too_much_at_a_time_is_refused_in_words(open_page, tmp_path, language, w
     drop(page, str(tmp_path / "large.bmp"))
     page.wait_for_selector(f"text={words}")
     assert "{" not in page.inner_text("body")
+    assert not page.is_visible(".toast-title")  # in English alone
+
+
+def test_a_result_without_a_preview_can_be_downloaded(
+    open_page, photos, tmp_path, monkeypatch
+):
+    def fail(task):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(colorizer_tf.page, "_preview", fail)
+    page = open_page("en-US")
+    drop(page, photos[0])
+    assert download(page, tmp_path / "out.png") == "мама.png"
+    assert not page.is_visible("#compare")
 
 
 def test_russian_on_a_phone(open_page, photos, tmp_path):

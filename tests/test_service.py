@@ -389,6 +389,8 @@ def test_who_goes_away_frees_the_place(slow_colorizer):
         asyncio.run(ask_and_go(running.url))
         slow_colorizer.go.set()
         wait_for(lambda: not len(running.reception.queue))
+        gone = 'colorizer_requests_total{route="/api/colorize",status="499"} 1.0'
+        wait_for(lambda: gone in httpx.get(f"{running.url}/metrics").text)
         assert running.is_tidy()
         folder = running.reception.folder
     assert not folder.exists()
