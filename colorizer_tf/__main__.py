@@ -94,11 +94,11 @@ def _colorize(options):
         if options.working_size is not None
         else {}
     )
-    colorizer = _load(options.weights, **size)
     if source.is_file() and options.format:
         raise ValueError(
             "--format is for folders: a photo has the format that DESTINATION ends in."
         )
+    colorizer = _load(options.weights, **size)
     if source.is_file():
         print(colorizer.colorize_file(source, options.destination, options.strength))
         return 0
@@ -131,7 +131,7 @@ def _serve(options):
 
 
 def _load(weights, **kwargs):
-    # TensorFlow takes seconds to start: not for --help, nor for a wrong name.
+    # TensorFlow takes seconds to start: not for --help, nor for a wrong SOURCE.
     from colorizer_tf.colorizer import Colorizer
 
     return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)

@@ -128,6 +128,7 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
                 outcomes[photo] = Outcome(
                     photo, destination / name, "failed", str(error)
                 )
+                bar.update()
                 continue
             if done:
                 outcomes[photo] = Outcome(photo, result, "skipped")

@@ -6,7 +6,6 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,17 +26,6 @@ QUALITY = 95
 PNG_HEAD = 33
 # More is refused unread: a small file can claim a size that fills the memory.
 MAX_PIXELS = 2**27
-# Of what strangers send: strips or tiles of a TIFF, and pixels times scans of a
-# JPEG, which is some 40 seconds.
-MAX_STRIPS = 2**17
-MAX_SCANNED = 2**36
-_ENDINGS = {
-    "BMP": ".bmp",
-    "JPEG": ".jpg",
-    "PNG": ".png",
-    "TIFF": ".tif",
-    "WEBP": ".webp",
-}
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
@@ -92,6 +80,39 @@ def find_photos(folder):
     return photos
 
 
+@contextlib.contextmanager
+def open_photo(path, formats=None):
+    """Opens a photo with Pillow, in a `with` statement that speaks in `PhotoError`.
+
+    Args:
+        path: the file.
+        formats: the names of those that Pillow tries; by default all it knows.
+
+    Raises:
+        PhotoError: the file is missing, broken, or no photo; also for whatever is
+            raised within the statement.
+        PhotoTooLargeError: it has more than `MAX_PIXELS`, 134 million.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
+            with open(path, "rb") as file, Image.open(file, formats=formats) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                yield image
+    except Image.DecompressionBombError as error:
+        raise PhotoTooLargeError(
+            f"{path} cannot be read as a photo: {_TOO_LARGE}"
+        ) from error
+    except UnidentifiedImageError as error:
+        reason = "it is no JPEG, PNG, TIFF, WebP or BMP"
+        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
+    except Exception as error:  # damaged files make Pillow raise of all kinds
+        reason = str(error) or type(error).__name__
+        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
+
+
 def read_photo(path, shorter_side=None):
     """Reads a photo of any kind as uint8 RGB, (H, W, 3).
 
@@ -106,7 +127,7 @@ def read_photo(path, shorter_side=None):
     Raises:
         PhotoError: the file is missing, broken, or no photo.
     """
-    with _open_photo(path) as image:
+    with open_photo(path) as image:
         if shorter_side:
             # JPEG decodes to an eighth at almost no cost.
             image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
@@ -168,7 +189,7 @@ def read_gray(path):
         PhotoError: the file is missing, broken, no photo, or has more than
             `MAX_PIXELS`, 134 million.
     """
-    with _open_photo(path) as image:
+    with open_photo(path) as image:
         if any(";16" in str(tile.args) for tile in image.tile):
             gray, alpha = _read_deep(path, image)
         else:
@@ -187,67 +208,8 @@ def photo_size(path):
     Raises:
         PhotoError: as `read_gray`; damage to the pixels goes unnoticed.
     """
-    with _open_photo(path) as image:
+    with open_photo(path) as image:
         return image.height, image.width
-
-
-def identify_photo(path):
-    """Returns what a file from a stranger is by its content, whatever its name says.
-
-    Returns:
-        The ending of its format, one of `EXTENSIONS`, and its (height, width),
-        not turned.
-
-    Raises:
-        PhotoError: as `photo_size`, for a format without such an ending, and for
-            what is made to take hours or gigabytes to read.
-    """
-    if _count_strips(path) > MAX_STRIPS:
-        raise PhotoError(f"{path} cannot be read as a photo: it has too many strips")
-    with _open_photo(path, tuple(_ENDINGS)) as image:
-        # A phone's JPEG of several pictures opens as MPO.
-        ending = _ENDINGS.get(image.format, ".jpg")
-        size = image.height, image.width
-    # Each scan of a progressive JPEG is a pass over all pixels.
-    if ending == ".jpg" and _count_scans(path) * size[0] * size[1] > MAX_SCANNED:
-        raise PhotoError(f"{path} cannot be read as a photo: it has too many scans")
-    return ending, size
-
-
-def _count_scans(path):
-    with open(path, "rb") as file:
-        return sum(
-            part.count(b"\xff\xda") for part in iter(partial(file.read, 2**20), b"")
-        )
-
-
-def _count_strips(path):
-    """The length of a TIFF's longest table of strips or tiles; 0 for other files.
-
-    Pillow makes a Python number of each as soon as it opens a file.
-    """
-    with open(path, "rb") as file:
-        head = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
-        try:
-            version = struct.unpack_from(f"{order}H", head, 2)[0] if order else 0
-            if version == 42:
-                start, number, entry = "I", "H", struct.Struct(f"{order}HHI4x")
-            elif version == 43:
-                start, number, entry = "8xQ", "Q", struct.Struct(f"{order}HHQ8x")
-            else:
-                return 0
-            file.seek(
-                *struct.unpack_from(order + start, head, 4 if version == 42 else 0)
-            )
-            number = struct.Struct(order + number)
-            entries = range(*number.unpack(file.read(number.size)))
-            tags = [entry.unpack(file.read(entry.size)) for _ in entries]
-        except (struct.error, OSError, OverflowError):  # no TIFF that can be opened
-            return 0
-    return max(
-        (count for tag, _, count in tags if tag in (273, 279, 324, 325)), default=0
-    )
 
 
 def write_photo(path, rgb, source=None):
@@ -285,28 +247,6 @@ def write_photo(path, rgb, source=None):
                 _write_deep_tiff(temporary, _with_alpha(rgb, source), source.metadata)
     except Exception as error:  # the full disk, and what no format can hold
         raise PhotoError(f"{path} cannot be written: {error}") from error
-
-
-@contextlib.contextmanager
-def _open_photo(path, formats=None):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
-            with open(path, "rb") as file, Image.open(file, formats=formats) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                yield image
-    except Image.DecompressionBombError as error:
-        raise PhotoTooLargeError(
-            f"{path} cannot be read as a photo: {_TOO_LARGE}"
-        ) from error
-    except UnidentifiedImageError as error:
-        reason = "it is no JPEG, PNG, TIFF, WebP or BMP"
-        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
-    except Exception as error:  # damaged files make Pillow raise of all kinds
-        reason = str(error) or type(error).__name__
-        raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
 
 
 def _apply_orientation(image):

@@ -13,7 +13,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from colorizer_tf.batches import AbandonedError, PhotoQueue, QueueFullError, Task
-from colorizer_tf.photos import PhotoError, PhotoTooLargeError, identify_photo
+from colorizer_tf.inspection import identify_photo
+from colorizer_tf.photos import PhotoError, PhotoTooLargeError
 
 # The longest side that a format can hold.
 LONGEST_SIDE = {".jpg": 65500, ".webp": 16383}
