@@ -78,11 +78,18 @@ def _add_serve(commands):
     serve.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (127.0.0.1)"
     )
-    serve.add_argument("--port", type=int, default=8000, help="(8000)")
+    serve.add_argument("--port", type=_port, default=8000, help="(8000)")
     serve.add_argument(
         "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
     )
     serve.set_defaults(command=_serve)
+
+
+def _port(text):
+    port = int(text)
+    if not 0 < port < 2**16:
+        raise ValueError
+    return port
 
 
 def _colorize(options):

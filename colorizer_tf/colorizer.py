@@ -1,5 +1,6 @@
 """A trained generator, used: on a photo of any size, a file, a folder."""
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,8 @@ class Colorizer:
                 f"There is no generator {path.absolute()}: train one with "
                 "notebooks/02_train.ipynb, or name another file."
             )
+        if not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is no Keras model: name a .keras file.")
         try:
             generator = keras.models.load_model(path, compile=False)
         except Exception as error:  # Keras has no one error for a broken file

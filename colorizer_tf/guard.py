@@ -24,7 +24,13 @@ MAX_OTHER_BYTES = 2**18
 _UPLOAD = "/gradio_api/upload"
 # Answers that the page keeps open for news, without an end of their own.
 _STREAMS = ("/gradio_api/queue/data", "/gradio_api/upload_progress")
-_OWN_ROUTES = ("/api/colorize", "/health", "/metrics", "/docs", "/openapi.json")
+_OWN_ROUTES = {
+    "/api/colorize": "POST",
+    "/health": "GET",
+    "/metrics": "GET",
+    "/docs": "GET",
+    "/openapi.json": "GET",
+}
 # All that the page asks for. Gradio has more, some of which fetches addresses
 # from elsewhere.
 _PAGE_ROUTES = re.compile(
@@ -122,6 +128,8 @@ class Guard:
         path = scope["path"]
         if path not in _OWN_ROUTES and not _PAGE_ROUTES.match(path):
             return answer(404, "There is nothing here.")
+        if scope["method"] != (method := _OWN_ROUTES.get(path, scope["method"])):
+            return answer(405, f"This address takes {method}.", {"Allow": method})
         if path.startswith("/gradio_api/heartbeat/"):
             # A connection that never ends, which the page does without.
             return Response(status_code=204)
@@ -237,7 +245,8 @@ class _PageFromHere:
         await self.app({**scope, "headers": headers}, receive, gather)
 
 
-def answer(status, reason):
+def answer(status, reason, headers=None):
     """Returns an error as the service gives it, in JSON."""
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
+    if status == 503:
+        headers = {"Retry-After": str(RETRY_SECONDS)}
     return JSONResponse({"reason": reason}, status, headers)

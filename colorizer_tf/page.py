@@ -30,11 +30,13 @@ TEXTS = {
         "choice": "Which photo to see",
         "compare": "Before and after",
         "download": "Download",
-        "progress": "Colorizing",
+        "progress": "Colorizing: {done} of {all} photos…",
         "done": "{done} of {all} photos are done.",
-        "not_a_photo": "**{name}** is not a photo. JPEG, PNG, TIFF, WebP and BMP are.",
-        "damaged": "**{name}** is damaged: it cannot be read to its end.",
-        "too_large": "**{name}** is too large: a photo may have {megabytes} MB.",
+        "not_a_photo": "**{name}** is not a photo that can be read here: JPEG, PNG, "
+        "TIFF, WebP and BMP are.",
+        "damaged": "**{name}** cannot be read: it is damaged, or of a rare kind.",
+        "too_large": "**{name}** is too large: a photo may have {megabytes} MB at "
+        "most.",
         "too_many_pixels": "**{name}** has too many pixels: at most 134 million.",
         "too_many_photos": "These are too many photos: take {photos} at a time.",
         "too_much": "Too much at a time: take photos of {together} MB together.",
@@ -52,11 +54,12 @@ TEXTS = {
         "choice": "Какую фотографию показать",
         "compare": "До и после",
         "download": "Скачать",
-        "progress": "Раскрашиваем",
+        "progress": "Раскрашиваем фотографии: {done} из {all}…",
         "done": "Готово фотографий: {done} из {all}.",
-        "not_a_photo": "**{name}** — не фотография. Подойдут JPEG, PNG, TIFF, WebP и "
-        "BMP.",
-        "damaged": "Файл **{name}** повреждён: он не читается до конца.",
+        "not_a_photo": "**{name}** — не фотография, или её формат здесь не читается. "
+        "Подойдут JPEG, PNG, TIFF, WebP и BMP.",
+        "damaged": "Файл **{name}** не читается: он повреждён, или это редкая "
+        "разновидность.",
         "too_large": "Файл **{name}** слишком большой: не более {megabytes} МБ.",
         "too_many_pixels": "В **{name}** слишком много пикселей: не более 134 "
         "миллионов.",
@@ -68,7 +71,9 @@ TEXTS = {
     },
 }
 # For the keyboard and for screen readers: the language of the page, the slider's
-# handle moved by the arrow keys, as if by the mouse, and the notice read aloud.
+# handle moved by the arrow keys, as if by the mouse, the notice read aloud, names
+# for what Gradio leaves without. The strength is moved, not typed: half a number
+# would be taken for a wrong one.
 _SCRIPT = """() => {
   document.documentElement.lang = navigator.language;
   const move = (handle, step) => {
@@ -96,12 +101,23 @@ _SCRIPT = """() => {
       });
     }
     document.querySelector("#notice")?.setAttribute("role", "status");
+    document.querySelector("[aria-label='common.upload']")
+      ?.removeAttribute("aria-label");
+    for (const box of document.querySelectorAll("#strength input[type=number]")) {
+      box.readOnly = true;
+    }
+    for (const button of document.querySelectorAll("#examples button:has(img)")) {
+      const name = button.querySelector("img").src.split("/").pop().split(".")[0];
+      if (!button.ariaLabel) button.ariaLabel = name;
+    }
   };
   new MutationObserver(equip).observe(document.body, {childList: true, subtree: true});
 }"""
 _STYLE = """
-.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 960px !important;
+  margin: 0 auto !important; }
 footer, .toast-title { display: none !important; }
+input[type=range]:focus-visible { outline: 2px solid var(--color-accent); }
 """
 # One large preview at a time: it is decoded as a whole.
 _previewing = threading.Lock()
@@ -137,18 +153,13 @@ def _build_page(reception, words):
     with gr.Blocks(title="colorizer_tf", analytics_enabled=False) as page:
         gr.Markdown(words("title"), elem_id="title")
         gr.Markdown(words("intro"))
-        photos = gr.File(label=words("drop"), file_count="multiple", elem_id="photos")
-        sample = gr.Image(visible=False, type="filepath")
-        gallery = gr.Dataset(
-            label=words("examples"),
-            components=[sample],
-            samples=[[str(path)] for path in examples],
-            elem_id="examples",
+        photos = gr.File(
+            label=words("drop"), file_count="multiple", height=220, elem_id="photos"
         )
+        notice = gr.Markdown(elem_id="notice", visible=False)
         strength = gr.Slider(
             0, MAX_STRENGTH, 1, step=0.1, label=words("strength"), elem_id="strength"
         )
-        notice = gr.Markdown(elem_id="notice", visible=False)
         choice = gr.Radio(
             label=words("choice"), type="index", visible=False, elem_id="choice"
         )
@@ -163,16 +174,25 @@ def _build_page(reception, words):
         download = gr.DownloadButton(
             words("download"), visible=False, variant="primary", elem_id="download"
         )
+        sample = gr.Image(visible=False, type="filepath")
+        gallery = gr.Dataset(
+            label=words("examples"),
+            components=[sample],
+            samples=[[str(path)] for path in examples],
+            elem_id="examples",
+        )
         previews = gr.State([], time_to_live=reception.limits.page_seconds)
         outputs = [compare, choice, notice, download, previews]
 
-        def colorize(paths, strength, request: gr.Request, progress=gr.Progress()):
-            return _colorize(reception, paths or [], strength, request, progress)
+        def colorize(paths, strength, chosen, request: gr.Request):
+            texts = choose_texts(request.headers)
+            yield from _colorize(reception, paths or [], strength, chosen or 0, texts)
 
-        hidden = {"api_visibility": "private"}
-        work = {"inputs": [photos, strength], "outputs": outputs} | hidden
+        hidden = {"api_visibility": "private", "show_progress": "hidden"}
+        work = {"inputs": [photos, strength, choice], "outputs": outputs} | hidden
         photos.upload(colorize, **work, trigger_mode="always_last")
-        photos.clear(colorize, **work, show_progress="hidden")
+        photos.delete(colorize, **work, trigger_mode="always_last")
+        photos.clear(colorize, **work)
         # Whatever moves it, the keys too; of many moves, the last one counts.
         strength.change(colorize, **work, trigger_mode="always_last")
         gallery.click(lambda chosen: chosen, gallery, photos, **hidden).then(
@@ -182,7 +202,6 @@ def _build_page(reception, words):
             lambda index, pairs: gr.ImageSlider(pairs[index]),
             [choice, previews],
             compare,
-            show_progress="hidden",
             **hidden,
         )
     _keep_to_own_files(page)
@@ -216,9 +235,9 @@ def _keep_to_own_files(page):
         block.async_move_resource_to_block_cache = without_addresses(move)
 
 
-def _colorize(reception, paths, strength, request, progress):
-    """Returns what the page shows of these photos: its outputs, in order."""
-    texts = choose_texts(request.headers)
+def _colorize(reception, paths, strength, chosen, texts):
+    """Yields what the page shows of these photos, its outputs in order, again and
+    again until all are done."""
     folder = Path(tempfile.mkdtemp(dir=reception.page_folder))
     try:
         if reception.page_is_full():
@@ -226,10 +245,14 @@ def _colorize(reception, paths, strength, request, progress):
         photos = [(path, Path(path).name) for path in paths]
         entries = reception.enter(photos, folder, strength)
     except Refusal as refusal:
-        return _show([], explain(refusal, texts, reception.limits), None)
+        yield _show([], explain(refusal, texts, reception.limits), None)
+        return
     except FileNotFoundError:  # swept away since it was dropped
-        return _show([], texts["gone"], None)
-    _follow(entries, progress, texts)
+        yield _show([], texts["gone"], None)
+        return
+    for finished in _follow(entries):
+        words = texts["progress"].format(done=finished, all=len(entries))
+        yield gr.skip(), gr.skip(), gr.Markdown(words, visible=True), *[gr.skip()] * 2
     for entry in entries:
         reception.settle(entry)
     done = [entry for entry in entries if not entry.refusal]
@@ -251,7 +274,7 @@ def _colorize(reception, paths, strength, request, progress):
         # Without its preview, a result can be downloaded all the same.
         with contextlib.suppress(OSError, PhotoError):
             shown.append((entry.name, _preview(entry.task)))
-    return _show(shown, "\n\n".join(lines), result)
+    yield _show(shown, "\n\n".join(lines), result, chosen)
 
 
 def choose_texts(headers):
@@ -260,11 +283,11 @@ def choose_texts(headers):
     return TEXTS["ru" if wanted.startswith("ru") else "en"]
 
 
-def _follow(entries, progress, texts):
+def _follow(entries):
+    """Yields how many are done, at first and at each change, until all are."""
     waiting = {entry.task.done for entry in entries if entry.task}
-    total = len(waiting)
     while waiting:
-        progress((total - len(waiting), total), desc=texts["progress"], unit="")
+        yield len(entries) - len(waiting)
         _, waiting = wait(waiting, return_when=FIRST_COMPLETED)
 
 
@@ -292,11 +315,12 @@ def _preview(task):
     return tuple(paths)
 
 
-def _show(shown, notice, result):
+def _show(shown, notice, result, chosen=0):
     names = [name for name, _ in shown]
+    chosen = min(chosen, max(0, len(shown) - 1))
     return (
-        gr.ImageSlider(shown[0][1] if shown else None, visible=bool(shown)),
-        gr.Radio(names, value=names[0] if names else None, visible=len(names) > 1),
+        gr.ImageSlider(shown[chosen][1] if shown else None, visible=bool(shown)),
+        gr.Radio(names, value=names[chosen] if names else None, visible=len(names) > 1),
         gr.Markdown(notice, visible=bool(notice)),
         gr.DownloadButton(value=result and str(result), visible=bool(result)),
         [pair for _, pair in shown],

@@ -188,7 +188,10 @@ class Reception:
             reason = f"{name} has too many pixels: at most 134 million."
             raise Refusal(413, "too_many_pixels", reason) from error
         except PhotoError as error:
-            reason = f"{name} is not a photo: JPEG, PNG, TIFF, WebP and BMP are."
+            reason = (
+                f"{name} is not a photo that can be read here: JPEG, PNG, TIFF, WebP "
+                "and BMP are."
+            )
             raise Refusal(400, "not_a_photo", reason) from error
         if photo_format:
             ending = f".{photo_format}"
@@ -207,7 +210,7 @@ class Reception:
             cancelled = entry.task.done.cancelled()
             error = AbandonedError() if cancelled else entry.task.done.exception()
         if isinstance(error, PhotoError):
-            reason = f"{entry.name} is damaged: it cannot be read to its end."
+            reason = f"{entry.name} cannot be read: damaged, or of a rare kind."
             entry.refusal = Refusal(400, "damaged", reason)
         elif error:
             if not isinstance(error, AbandonedError):

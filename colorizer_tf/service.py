@@ -17,6 +17,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -33,6 +34,10 @@ MEDIA_TYPES = {
 }
 Format = Literal["bmp", "jpg", "png", "tif", "webp"]
 MAX_STRENGTH = 10
+# As the page /docs understands it, which makes of it a button to choose files.
+_FILES_SCHEMA = WithJsonSchema(
+    {"type": "array", "items": {"type": "string", "format": "binary"}}
+)
 # An answer of so many bytes is sent from memory: that takes half the time.
 SMALL_ANSWER = 2**21
 _log = logging.getLogger("uvicorn.error")
@@ -109,6 +114,7 @@ def _add_api(app, reception):
                 },
             },
             400: _describe_error("Not a photo, or a damaged one"),
+            408: _describe_error("It did not come in in time"),
             413: _describe_error("Too large, in bytes, pixels or photos"),
             422: _describe_error("A wrong parameter"),
             503: _describe_error("Too much to do: try again after Retry-After"),
@@ -116,7 +122,9 @@ def _add_api(app, reception):
     )
     async def colorize(
         request: Request,
-        photo: Annotated[list[UploadFile], File(description="One or several")],
+        photo: Annotated[
+            list[UploadFile], File(description="One or several"), _FILES_SCHEMA
+        ],
         strength: Annotated[
             float,
             Form(ge=0, le=MAX_STRENGTH, allow_inf_nan=False, description="0 is gray"),
@@ -138,7 +146,7 @@ def _add_api(app, reception):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         _log.info(
-            "%d photos, %.2f MB, %s, %.2f s",
+            "photos: %d, %.2f MB, %s, %.2f s",
             len(photo),
             sum(upload.size for upload in photo) / 1e6,
             "+".join("{}x{}".format(*e.task.size[::-1]) for e in entries if e.task),
@@ -160,9 +168,7 @@ def _add_api(app, reception):
 
 
 def _describe_error(description):
-    example = {
-        "reason": "letter.txt is not a photo: JPEG, PNG, TIFF, WebP and BMP are."
-    }
+    example = {"reason": "What is wrong, in plain words."}
     return {
         "description": description,
         "content": {"application/json": {"example": example}},
@@ -219,7 +225,8 @@ def _respond(reception, entries, folder):
         reception.settle(entry)
     refusals = [entry.refusal for entry in entries if entry.refusal]
     if len(refusals) == len(entries):
-        raise refusals[0]
+        reasons = " ".join(refusal.reason for refusal in refusals)
+        raise Refusal(refusals[0].status, refusals[0].kind, reasons)
     if len(entries) == 1:
         path = entries[0].task.result
     else:

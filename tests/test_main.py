@@ -53,7 +53,9 @@ def test_a_photo_that_failed_shows_in_the_exit_code(photos, weights, tmp_path, c
     assert (tmp_path / "out/a.jpg").is_file()
 
 
-@pytest.mark.parametrize("change", [{"source": "no"}, {"weights": "no.keras"}])
+@pytest.mark.parametrize(
+    "change", [{"source": "no"}, {"weights": "no.keras"}, {"weights": __file__}]
+)
 def test_errors_are_a_line(photos, weights, tmp_path, capsys, change):
     names = {"source": str(photos), "weights": weights} | change
     command = ["colorize", names["source"], str(tmp_path / "out")]

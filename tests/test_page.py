@@ -174,6 +174,42 @@ def test_too_much_at_a_time_is_refused_in_words(open_page, tmp_path, language, w
     assert not page.is_visible(".toast-title")  # in English alone
 
 
+def test_work_under_way_is_seen(open_page, photos, monkeypatch):
+    go, predict_chroma = threading.Event(), Colorizer.predict_chroma
+
+    def wait_and_predict(colorizer, lumas):
+        go.wait(30)
+        return predict_chroma(colorizer, lumas)
+
+    monkeypatch.setattr(Colorizer, "predict_chroma", wait_and_predict)
+    page = open_page("en-US")
+    drop(page, *photos[:2])
+    page.wait_for_selector("#notice:has-text('Colorizing: 0 of 2')")
+    go.set()
+    page.wait_for_selector("#notice:has-text('2 of 2 photos are done')")
+
+
+def test_another_strength_keeps_the_choice_and_a_photo_can_be_removed(
+    open_page, photos, tmp_path
+):
+    page = open_page("en-US")
+    drop(page, *photos[:2])
+    page.click("#choice label >> nth=1")
+    page.wait_for_selector("#choice label.selected >> nth=0 >> text=b.jpg")
+    first = page.get_attribute("#compare img.fixed", "src")
+    page.focus("#strength input[type=range]")
+    page.keyboard.press("Home")
+    page.wait_for_function(
+        "(src) => document.querySelector('#compare img.fixed').src !== src", arg=first
+    )
+    page.wait_for_selector("#choice label.selected >> nth=0 >> text=b.jpg")
+    assert not page.is_editable("#strength input[type=number]")
+
+    page.click("#photos button[aria-label='Remove this file'] >> nth=0")
+    page.wait_for_selector("#choice", state="hidden")
+    assert download(page, tmp_path / "out.jpg") == "b.jpg"
+
+
 def test_a_result_without_a_preview_can_be_downloaded(
     open_page, photos, tmp_path, monkeypatch
 ):

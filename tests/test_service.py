@@ -216,6 +216,20 @@ def test_rubbish(service, name, content, status, words):
     assert service.is_tidy()
 
 
+def test_of_several_bad_photos_each_is_named(service):
+    answer = service.post(("a.txt", b"text"), ("b.png", encode()[:200]))
+    assert answer.status_code == 400
+    assert "a.txt is not" in answer.json()["reason"]
+    assert "b.png cannot be read" in answer.json()["reason"]
+
+
+def test_another_method_is_told_which_to_use(service):
+    answer = httpx.get(f"{service.url}/api/colorize")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert "POST" in answer.json()["reason"]
+    assert httpx.post(f"{service.url}/health").headers["Allow"] == "GET"
+
+
 def test_what_the_page_says_is_bounded(service):
     for path in ("queue/join", "cancel", "reset"):
         url = f"{service.url}/gradio_api/{path}"
@@ -526,7 +540,11 @@ def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("safehttpx.get", fetch)
         for number, function in enumerate(config["dependencies"]):
-            for data in ([file, 1], [[file], 1], [[file], [[str(path)] * 2]]):
+            for data in (
+                [file, 1, None],
+                [[file], 1, None],
+                [[file], [[str(path)] * 2]],
+            ):
                 session = f"{place}{number}"
                 call = {"fn_index": function["id"], "session_hash": session}
                 httpx.post(f"{address}/join", json={"data": data, **call})
@@ -612,7 +630,7 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
 
     # A page that listens for news, which has no end of its own.
     dependency = httpx.get(f"{url}/config").json()["dependencies"][0]["id"]
-    visit = {"data": [None, 1], "fn_index": dependency, "session_hash": "a"}
+    visit = {"data": [None, 1, None], "fn_index": dependency, "session_hash": "a"}
     httpx.post(f"{url}/gradio_api/queue/join", json=visit).raise_for_status()
     news = f"{url}/gradio_api/queue/data?session_hash=a"
     assert httpx.get(news, timeout=60).status_code == 200

@@ -29,7 +29,7 @@ def test_the_service_starts_colorizes_and_stops(generator, tmp_path):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)
     assert "a.png: 200, image/png" in text
-    assert "The service has ended: 0" in text
+    assert "The service has ended, with exit code 0" in text
     data = [output.get("data", {}) for output in outputs]
     assert any("<iframe" in each.get("text/html", "") for each in data)
     assert any("image/png" in each for each in data)
