@@ -47,7 +47,7 @@ def build_app(colorizer, limits=None):
     """Returns the service as a FastAPI application.
 
     Args:
-        colorizer: a `Colorizer`.
+        colorizer: a `Colorizer`; it is frozen, see `Colorizer.freeze`.
         limits: `Limits`, else the usual ones.
     """
     limits = limits or Limits()
