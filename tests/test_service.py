@@ -389,18 +389,26 @@ def test_a_full_queue_says_when_to_come_again(slow_colorizer):
         assert running.post(("a.png", encode())).status_code == 200
 
 
-def test_who_goes_away_frees_the_place(slow_colorizer):
-    async def ask_and_go(url):
-        async with httpx.AsyncClient() as client:
+def test_who_goes_away_frees_the_place(slow_colorizer, monkeypatch):
+    noticed, abandon = threading.Event(), batches.Task.abandon
+    monkeypatch.setattr(
+        batches.Task, "abandon", lambda task: (abandon(task), noticed.set())
+    )
+
+    async def ask_and_go(running):
+        async with httpx.AsyncClient(timeout=60) as client:
             files = {"photo": ("a.png", encode())}
-            asking = client.post(f"{url}/api/colorize", files=files)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asking, 1)
+            url = f"{running.url}/api/colorize"
+            asking = asyncio.create_task(client.post(url, files=files))
+            while len(running.reception.queue) < 2:
+                await asyncio.sleep(0.02)
+            asking.cancel()
 
     with Running(slow_colorizer, queue_photos=2) as running:
         threading.Thread(target=running.post, args=[("a.png", encode())]).start()
         wait_for(lambda: len(running.reception.queue) == 1)
-        asyncio.run(ask_and_go(running.url))
+        asyncio.run(ask_and_go(running))
+        assert noticed.wait(10)
         slow_colorizer.go.set()
         wait_for(lambda: not len(running.reception.queue))
         gone = 'colorizer_requests_total{route="/api/colorize",status="499"} 1.0'
