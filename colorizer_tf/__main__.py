@@ -86,10 +86,9 @@ def _add_serve(commands):
 
 
 def _port(text):
-    port = int(text)
-    if not 0 < port < 2**16:
-        raise ValueError
-    return port
+    if not text.isdecimal() or int(text) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: they end at 65535")
+    return int(text)
 
 
 def _colorize(options):

@@ -112,6 +112,14 @@ def test_serve_without_its_parts_says_what_to_install(weights, capsys, monkeypat
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_what_is_no_port_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["serve", f"--port={port}"])
+    assert end.value.code == 2
+    assert f"{port} is no port" in capsys.readouterr().err
+
+
 def test_serve_without_weights_says_so(capsys, tmp_path):
     pytest.importorskip("uvicorn", reason="needs the extra `service`")
     assert main(["serve", "--weights", str(tmp_path / "no.keras")]) == 1
