@@ -23,7 +23,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures": ["plot_history", "plot_palette", "plot_photos", "plot_rows"],
         "folder": ["Outcome", "Report"],
         "gan": ["ColorizationGAN"],
+        "hints": [
+            "Hint",
+            "HintError",
+            "format_hints",
+            "parse_hints",
+            "read_hints",
+            "write_hints",
+        ],
         "metrics": ["Measures", "evaluate", "format_measures", "read_original"],
+        "encoder": ["build_encoder"],
         "models": ["build_discriminator", "build_generator"],
         "photos": ["PhotoError", "find_photos", "read_photo", "to_gray"],
         "sources": [

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
+from colorizer_tf.hints import HINT_STRIDE, encode_hints
 from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
@@ -22,15 +23,18 @@ class Colorizer:
     """Gives gray photos their colours with a trained generator.
 
     Args:
-        generator: a Keras model from gray (B, H, W, 1) to RGB (B, H, W, 3), both
-            in [0, 1]. H and W may be free, up to strides of 256, or fixed.
+        generator: a Keras model from gray (B, H, W, 1), or gray and hints
+            (B, H / 4, W / 4, 3), to RGB (B, H, W, 3), gray and RGB in [0, 1]. H
+            and W may be free, up to strides of 256, or fixed.
         working_size: the network sees the photo scaled down so that its shorter
             side has at most this many pixels, and its longer side at most four
             times as many. Its chroma is brought up again along the edges of the
             luma; the luma of the result is the photo's own.
 
     Attributes:
-        network: the generator as a compiled function, from gray to RGB.
+        takes_hints: whether the generator takes colours that a person sets.
+        network: the generator as a compiled function, from gray, and hints if it
+            takes them, to RGB.
         WEIGHTS: where the generator that comes with the package lies.
 
     Raises:
@@ -46,9 +50,10 @@ class Colorizer:
             )
         self.generator = generator
         self.working_size = working_size
+        self.takes_hints = len(_input_shapes(generator)) == 2
         self._fixed_size = _fixed_size(generator)
         self._stride = None if self._fixed_size else _find_stride(generator)
-        self.network = self._compile(lambda gray: generator(gray, training=False))
+        self.network = self._compile(lambda inputs: generator(inputs, training=False))
 
     @classmethod
     def load(cls, path, **kwargs):
@@ -91,29 +96,35 @@ class Colorizer:
             )
         ]
 
-        def network(gray):
+        def network(inputs):
             # As constants, which TensorFlow prepares once for all calls.
-            return self.generator.stateless_call(*weights, gray, training=False)[0]
+            return self.generator.stateless_call(*weights, inputs, training=False)[0]
 
         self.network = self._compile(network)
 
-    def colorize(self, photo, strength=1.0):
+    def colorize(self, photo, strength=1.0, hints=()):
         """Returns a photo in colour.
 
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
                 (H, W, 4), whose own colours and transparency are dropped.
-            strength: scales the colour; 0 gives the gray photo.
+            strength: scales the colour that is predicted, not that of the hints;
+                0 gives the gray photo.
+            hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
             RGB of the same size and type, (H, W, 3). Turned gray again it is the
             photo that came in, to within a level.
+
+        Raises:
+            ValueError: there are hints, and the generator takes none.
         """
         gray = to_gray(photo)
         luma = self.shrink(gray)
-        return paint_chroma(gray, luma, self.predict_chroma([luma])[0], strength)
+        (chroma,) = self.predict_chroma([luma], [hints])
+        return paint_chroma(gray, luma, chroma, strength)
 
-    def colorize_file(self, source, destination, strength=1.0):
+    def colorize_file(self, source, destination, strength=1.0, hints=()):
         """Colorizes a photo file.
 
         Resolution, EXIF, colour profile and transparency go along where the
@@ -124,7 +135,8 @@ class Colorizer:
             destination: the result, in the format that its ending names; or a
                 folder, which is there or whose name has no ending, for a result
                 of the same name. What is there already is not replaced.
-            strength: scales the colour.
+            strength: scales the colour that is predicted.
+            hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
             The path of the result.
@@ -141,7 +153,8 @@ class Colorizer:
                 f"{destination} is there already: name another file, or remove it."
             )
         photo = read_gray(source)
-        write_photo(destination, self.colorize(photo.gray, strength), photo)
+        rgb = self.colorize(photo.gray, strength, hints)
+        write_photo(destination, rgb, photo)
         return destination
 
     def colorize_folder(self, source, destination, strength=1.0, extension=None):
@@ -175,19 +188,33 @@ class Colorizer:
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
-    def predict_chroma(self, lumas):
+    def predict_chroma(self, lumas, hints=None):
         """Runs the network on photos that share one `network_shape`.
 
         Args:
             lumas: a list of float32 (h, w), as `shrink` returns them.
+            hints: a list of `Hint` for each photo; None for none at all.
 
         Returns:
             A list of chroma (Cb, Cr), float32 (h, w, 2).
+
+        Raises:
+            ValueError: there are hints, and the generator takes none.
         """
         # What is missing to the network's size is filled by mirroring the edge,
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
-        rgb = np.asarray(self.network(batch), np.float32)
+        hints = hints or [()] * len(lumas)
+        if self.takes_hints:
+            inputs = [batch, self._encode_hints(batch.shape, hints, lumas)]
+        elif any(map(len, hints)):
+            raise ValueError(
+                "This generator takes no hints: train one with "
+                "build_generator(hints=True), or take the one in the package."
+            )
+        else:
+            inputs = batch
+        rgb = np.asarray(self.network(inputs), np.float32)
         if rgb.shape != (*batch.shape[:3], 3) or not np.isfinite(rgb).all():
             raise ValueError(
                 f"The generator must return finite RGB of shape {batch.shape[:3]} + "
@@ -202,12 +229,22 @@ class Colorizer:
     def _compile(self, network):
         """One graph for all sizes, or one for each where the model needs to know."""
         try:
-            signature = [tf.TensorSpec((None, *self.generator.input_shape[1:3], 1))]
+            specs = [tf.TensorSpec(shape) for shape in _input_shapes(self.generator)]
+            signature = [specs if self.takes_hints else specs[0]]
             compiled = tf.function(network, input_signature=signature)
             compiled.get_concrete_function()
             return compiled
         except Exception:  # such as UpSampling2D("bilinear"), in whatever way it fails
             return tf.function(network)
+
+    def _encode_hints(self, shape, hints, lumas):
+        cells = (shape[0], shape[1] // HINT_STRIDE, shape[2] // HINT_STRIDE, 3)
+        encoded = np.zeros(cells, np.float32)
+        for cells, photo_hints, luma in zip(encoded, hints, lumas, strict=True):
+            if photo_hints:
+                given = encode_hints(photo_hints, luma)
+                cells[: given.shape[0], : given.shape[1]] = given
+        return encoded
 
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
@@ -215,8 +252,14 @@ class Colorizer:
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
 
 
+def _input_shapes(generator):
+    # A subclassed model may not tell: it takes gray photos of any size.
+    inputs = getattr(generator, "inputs", None)
+    return [tuple(x.shape) for x in inputs] if inputs else [(None, None, None, 1)]
+
+
 def _fixed_size(generator):
-    size = getattr(generator, "input_shape", (None,) * 4)[1:3]
+    size = _input_shapes(generator)[0][1:3]
     return size if all(size) else None
 
 
@@ -226,7 +269,11 @@ def _find_stride(generator):
     for size in range(32, 257, 32):
         try:
             # Real zeros: Keras' own inference of shapes lets wrong ones pass.
-            shape = generator(np.zeros((1, size, size, 1), np.float32)).shape
+            gray = np.zeros((1, size, size, 1), np.float32)
+            cells = size // HINT_STRIDE
+            hints = np.zeros((1, cells, cells, 3), np.float32)
+            inputs = [gray, hints] if len(_input_shapes(generator)) == 2 else gray
+            shape = generator(inputs).shape
         except Exception as error:  # a model may fail in any way at a wrong size
             errors.append(error)
             continue

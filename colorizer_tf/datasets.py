@@ -5,7 +5,6 @@ import itertools
 import unicodedata
 import warnings
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -13,12 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
-from colorizer_tf.photos import PhotoError, read_photo
+from colorizer_tf.hints import HINT_STRIDE, random_mask, reveal_chroma
+from colorizer_tf.photos import PhotoError, photo_size, read_photo
 from colorizer_tf.survey import survey_photos
 
-ZOOM = 1.2
+ZOOM = 2
+SHARPNESS = 0.8
 KEEP_TONE = np.float32([1, 0, 1])
-CACHE_BYTES = 2 * 2**30
+CACHE_BYTES = 3 * 2**30
 
 
 @dataclass
@@ -97,14 +98,20 @@ def _hash_position(path, seed):
 
 
 def make_dataset(
-    photos, image_size=128, batch_size=64, training=False, seed=0, first_epoch=0
+    photos,
+    image_size=128,
+    batch_size=64,
+    training=False,
+    seed=0,
+    first_epoch=0,
+    hints=False,
 ):
     """Builds a `tf.data.Dataset` of (gray, colour) pairs.
 
-    In training, each photo gives a random square of it, up to 1.2 times
-    smaller than its shorter side and randomly mirrored; half of them are made
-    paler, darker or harder, as old prints are, with the chroma they had; and
-    every epoch is shuffled anew. All of this depends on `seed` and the number
+    In training, each photo gives a random square of it, up to twice smaller than
+    its shorter side where it is large enough, and randomly mirrored; half of them
+    are made paler, darker or harder, as old prints are, with the chroma they had;
+    and every epoch is shuffled anew. All of this depends on `seed` and the number
     of the epoch alone. Otherwise the order is that of `photos`, and each gives
     its central square. A photo that cannot be read is named in a warning, and
     the next one that can takes its place: the number of pairs stays.
@@ -117,24 +124,22 @@ def make_dataset(
         seed: the seed of both.
         first_epoch: the number of the first pass over the dataset; a run that
             is taken up again passes the number of epochs behind it.
+        hints: the pairs are ((gray, hints), colour), for a generator that takes
+            colours that a person sets. In training, three photos in five have
+            them, 1 to 100 each, most of them few, and else none.
 
     Returns:
         Batches of gray photos, float32 (B, image_size, image_size, 1), and
         colour photos, float32 (B, image_size, image_size, 3), both in [0, 1].
+        Hints are float32 (B, image_size / 4, image_size / 4, 3): 1 and the mean
+        chroma of the cell where there is one, else 0.
     """
     photos = [str(path) for path in photos]
     if not photos:
         raise ValueError("There are no photos to make a dataset of.")
     epochs = itertools.count(first_epoch)
-    side = round(ZOOM * image_size) if training else image_size
-
-    @lru_cache(maxsize=CACHE_BYTES // (5 * side**2))
-    def read(index):
-        try:
-            return read_photo(photos[index], shorter_side=side)
-        except PhotoError as error:
-            warnings.warn(f"left out: {error}", stacklevel=2)
-            return None
+    cells = image_size // HINT_STRIDE
+    read = _PhotoCache(photos, image_size, ZOOM * image_size if training else None)
 
     def order():
         if not training:
@@ -154,24 +159,31 @@ def make_dataset(
     def square(index, crop_seed):
         photo = read_or_next(int(index))
         if not training:
-            return central_square(photo, image_size), KEEP_TONE
+            none = np.zeros((cells, cells, 1), np.float32)
+            return central_square(photo, image_size), KEEP_TONE, none
         rng = np.random.default_rng(crop_seed)
-        return random_square(photo, image_size, rng), random_tone(rng)
+        return (
+            random_square(photo, image_size, rng),
+            random_tone(rng),
+            random_mask(cells, rng),
+        )
 
     def load(index, crop_seed):
-        colour, tone = tf.numpy_function(
-            square, (index, crop_seed), (tf.uint8, tf.float32)
+        colour, tone, mask = tf.numpy_function(
+            square, (index, crop_seed), (tf.uint8, tf.float32, tf.float32)
         )
         return (
             tf.ensure_shape(colour, (image_size, image_size, 3)),
             tf.ensure_shape(tone, 3),
+            tf.ensure_shape(mask, (cells, cells, 1)),
         )
 
-    def to_pair(colour, tone):
+    def to_pair(colour, tone, mask):
         colour = tf.cast(colour, tf.float32) / 255
         if training:
             colour = apply_tone(colour, tone)
-        return rgb_to_luma(colour), colour
+        gray = rgb_to_luma(colour)
+        return ((gray, reveal_chroma(colour, mask)) if hints else gray), colour
 
     scalar = tf.TensorSpec((), tf.int64)
     return (
@@ -184,6 +196,43 @@ def make_dataset(
     )
 
 
+class _PhotoCache:
+    """Reads photos, and keeps the first of them, up to `CACHE_BYTES`.
+
+    In an order that is new each time, keeping the last ones would serve less.
+    """
+
+    def __init__(self, photos, shortest, longest):
+        self.photos = photos
+        self.shortest = shortest
+        self.longest = longest
+        self.kept = {}
+        self.room = CACHE_BYTES
+
+    def __call__(self, index):
+        """Returns a photo, uint8 (H, W, 3), or None if it cannot be read."""
+        path = self.photos[index]
+        if path in self.kept:
+            return self.kept[path]
+        try:
+            photo = self._read(path)
+        except PhotoError as error:
+            warnings.warn(f"left out: {error}", stacklevel=2)
+            photo = None
+        size = 0 if photo is None else photo.nbytes
+        if size <= self.room:
+            self.kept[path] = photo
+            self.room -= size
+        return photo
+
+    def _read(self, path):
+        side = self.shortest
+        if self.longest:
+            # What a photo has, so that squares of it stay sharp.
+            side = int(np.clip(min(photo_size(path)), self.shortest, self.longest))
+        return read_photo(path, shorter_side=side)
+
+
 def central_square(photo, image_size):
     """The centre of a photo whose shorter side has `image_size` pixels."""
     top, left = ((side - image_size) // 2 for side in photo.shape[:2])
@@ -191,8 +240,14 @@ def central_square(photo, image_size):
 
 
 def random_square(photo, image_size, rng):
-    """A square of `image_size` pixels or more of a photo, scaled to that size."""
-    side = rng.integers(image_size, min(photo.shape[:2]) + 1)
+    """A square of a photo, scaled to `image_size`.
+
+    Its side is between the photo's shorter side and half of that, but has
+    four fifths of `image_size` in pixels or more: less would be blurred.
+    """
+    longest = min(photo.shape[:2])
+    shortest = min(longest, max(longest // ZOOM, round(SHARPNESS * image_size)))
+    side = rng.integers(shortest, longest + 1)
     top, left = (rng.integers(length - side + 1) for length in photo.shape[:2])
     square = photo[top : top + side, left : left + side]
     if rng.random() < 0.5:

@@ -1,5 +1,7 @@
 """The GAN: a generator and a discriminator trained against each other."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -23,9 +25,11 @@ class ColorizationGAN(keras.Model):
     photos and towards 0 for the generated ones.
 
     Args:
-        generator: a model from gray (B, H, W, 1) to RGB (B, H, W, 3), in [0, 1].
-        discriminator: a model from RGB (B, H, W, 3) to logits of any shape.
-        adversarial_weight: 0 trains the generator on the squared error alone.
+        generator: a model from gray (B, H, W, 1), or gray and hints, to RGB
+            (B, H, W, 3), in [0, 1].
+        discriminator: a model from RGB (B, H, W, 3) to logits of any shape; None
+            trains the generator on the squared error alone.
+        adversarial_weight: of the cross-entropy in the generator's loss.
         label_smoothing: the label of a real photo is 1 minus this.
 
     Example:
@@ -41,8 +45,8 @@ class ColorizationGAN(keras.Model):
     def __init__(
         self,
         generator,
-        discriminator,
-        adversarial_weight=0.001,
+        discriminator=None,
+        adversarial_weight=0.004,
         label_smoothing=0.1,
         **kwargs,
     ):
@@ -51,50 +55,48 @@ class ColorizationGAN(keras.Model):
         self.discriminator = discriminator
         self.adversarial_weight = adversarial_weight
         self.label_smoothing = label_smoothing
-        self.trackers = [
-            keras.metrics.Mean(name=name)
-            for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
-        ]
+        names = ["g_loss", "mse"]
+        if discriminator:
+            names += ["adversarial", "d_loss", "p_real", "p_fake"]
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
         self.psnr = PeakSignalNoiseRatio(name="psnr")
         self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
         self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
         self.built = True
 
-    def compile(self, g_optimizer, d_optimizer, **kwargs):
+    def compile(self, g_optimizer, d_optimizer=None, **kwargs):
         super().compile(optimizer=None, **kwargs)
         self.g_optimizer = g_optimizer
         self.d_optimizer = d_optimizer
         # The state of an optimizer that is not built is left out in silence
         # when weights are saved and loaded.
         g_optimizer.build(self.generator.trainable_variables)
-        d_optimizer.build(self.discriminator.trainable_variables)
+        if self.discriminator:
+            d_optimizer.build(self.discriminator.trainable_variables)
         self.mean_squared_error = keras.losses.MeanSquaredError()
         self.cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
-    def call(self, gray, training=False):
-        return self.generator(gray, training=training)
+    def call(self, inputs, training=False):
+        return self.generator(inputs, training=training)
 
     def train_step(self, data):
-        gray, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape(persistent=True) as tape:
-            generated = self.generator(gray, training=True)
-            real_logits = self.discriminator(colour, training=True)
-            fake_logits = self.discriminator(generated, training=True)
-            logs = self.compute_losses(colour, generated, real_logits, fake_logits)
+            generated = self.generator(inputs, training=True)
+            logs = self.judge(colour, generated, training=True)
 
         variables = self.generator.trainable_variables
         self.g_optimizer.apply(tape.gradient(logs["g_loss"], variables), variables)
-        variables = self.discriminator.trainable_variables
-        self.d_optimizer.apply(tape.gradient(logs["d_loss"], variables), variables)
+        if self.discriminator:
+            variables = self.discriminator.trainable_variables
+            self.d_optimizer.apply(tape.gradient(logs["d_loss"], variables), variables)
         return self.track(logs)
 
     def test_step(self, data):
         """Adds PSNR, and the colourfulness of the generated over the real photos."""
-        gray, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
-        generated = self.generator(gray, training=False)
-        real_logits = self.discriminator(colour, training=False)
-        fake_logits = self.discriminator(generated, training=False)
-        logs = self.compute_losses(colour, generated, real_logits, fake_logits)
+        inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        generated = self.generator(inputs, training=False)
+        logs = self.judge(colour, generated, training=False)
         self.psnr.update_state(colour, generated)
         self.colour_of_real.update_state(colourfulness(colour))
         self.colour_of_generated.update_state(colourfulness(generated))
@@ -103,6 +105,39 @@ class ColorizationGAN(keras.Model):
             "colourfulness": self.colour_of_generated.result()
             / self.colour_of_real.result(),
         }
+
+    def evaluate(self, *args, **kwargs):
+        with self.averaged_weights():
+            return super().evaluate(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Within it, the generator has the average of its weights.
+
+        That is what `g_optimizer` keeps if it was made with `use_ema=True`; with
+        another optimizer, and before the first step, nothing changes.
+        """
+        optimizer = self.g_optimizer
+        if not optimizer.use_ema or not int(optimizer.iterations):
+            yield
+            return
+        variables = self.generator.trainable_variables
+        weights = [variable.numpy() for variable in variables]
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, weights, strict=True):
+                variable.assign(value)
+
+    def judge(self, colour, generated, training):
+        """Runs the discriminator, if there is one; returns `compute_losses`."""
+        if not self.discriminator:
+            mse = self.mean_squared_error(colour, generated)
+            return {"g_loss": mse, "mse": mse}
+        real_logits = self.discriminator(colour, training=training)
+        fake_logits = self.discriminator(generated, training=training)
+        return self.compute_losses(colour, generated, real_logits, fake_logits)
 
     def compute_losses(self, colour, generated, real_logits, fake_logits):
         """Returns what the logs show: every loss, and the mean probabilities

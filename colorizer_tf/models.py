@@ -5,51 +5,62 @@ import numpy as np
 from keras import layers, ops
 
 from colorizer_tf.color import join_luma_chroma
+from colorizer_tf.encoder import build_encoder, freeze_early_layers
 
 STEM_STRIDE = 4
+CHROMA_STRIDE = 4
+# Both bring what is joined in the decoder to about 1, so that all of it is heard.
+FEATURE_SCALE = 1 / 8
+HINT_SCALE = 8
 
 
-def build_generator(widths=(64, 128, 256, 256), blocks=1, name="generator"):
-    """Builds a U-Net that gives a gray photo its colours.
+def build_generator(
+    encoder_weights="imagenet", widths=(64, 128, 256), hints=True, name="generator"
+):
+    """Builds a U-Net on a pretrained encoder that gives a gray photo its colours.
 
     It predicts chroma at a quarter of the photo's size, brings it up
     bilinearly and joins it with the gray photo it was given, so that the
     result has the luminance of the input (see `color.join_luma_chroma`).
 
     Args:
-        widths: channels at each level, the first at a quarter of the photo's
-            size, each further one at half the size of the one before.
-        blocks: residual blocks at each level of the encoder.
+        encoder_weights: "imagenet", see `encoder.build_encoder`; the first stages
+            and all depthwise kernels are frozen then. None starts from scratch,
+            and trains all.
+        widths: channels of the decoder at a quarter, an eighth and a sixteenth of
+            the photo's size.
+        hints: False makes a generator of gray photos alone.
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`: gray (B, H, W, 1) in [0, 1] to RGB
-        (B, H, W, 3) in [0, 1]. H and W are free, but must be multiples of
-        `4 * 2 ** (len(widths) - 1)`, 32 by default.
+        A functional `keras.Model`: gray (B, H, W, 1) in [0, 1] and hints
+        (B, H / 4, W / 4, 3) to RGB (B, H, W, 3) in [0, 1]. A hint is 1 and the
+        chroma (Cb, Cr) in a cell that a person has set; all other cells are 0.
+        H and W are free, but must be multiples of 32.
     """
     gray = keras.Input((None, None, 1), name="gray")
-    x = layers.Conv2D(widths[0], 8, STEM_STRIDE, padding="same", use_bias=False)(gray)
-    x = layers.Activation("relu")(_normalize(x))
-    skips = []
-    for level, width in enumerate(widths):
-        if level:
-            x = apply_conv_block(x, width, strides=2)
-        for _ in range(blocks):
-            x = apply_residual_block(x, width)
-        skips.append(x)
-
-    x = skips.pop()
-    while skips:
-        skip = skips.pop()
-        x = layers.UpSampling2D(2)(layers.Conv2D(skip.shape[-1], 1)(x))
-        x = layers.Conv2D(skip.shape[-1], 1)(layers.Concatenate()([skip, x]))
-        x = apply_conv_block(x, skip.shape[-1])
+    inputs = [gray]
+    if hints:
+        inputs.append(keras.Input((None, None, 3), name="hints"))
+    encoder = build_encoder(weights=encoder_weights)
+    if encoder_weights:
+        freeze_early_layers(encoder)
+    _, *skips, x = (layers.Rescaling(FEATURE_SCALE)(x) for x in encoder(gray))
+    for factor, width in zip((4, 2, 1), reversed(widths), strict=True):
+        branches = [
+            layers.UpSampling2D(2)(layers.Conv2D(width, 1)(x)),
+            layers.Conv2D(width, 1)(skips.pop()),
+        ]
+        if hints:
+            branches.append(embed_hints(inputs[1], factor, width))
+        x = layers.ReLU()(layers.Add()(branches))
+        x = apply_residual_block(apply_conv(x, width), width)
     # Zeros: training starts from the gray photo, not from random colours.
     chroma = layers.Conv2D(
         2, 1, kernel_initializer="zeros", dtype="float32", name="chroma"
     )(x)
-    rgb = join_luma_chroma(gray, upsample_bilinear(chroma, STEM_STRIDE))
-    return keras.Model(gray, rgb, name=name)
+    rgb = join_luma_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
+    return keras.Model(inputs if hints else gray, rgb, name=name)
 
 
 def build_discriminator(image_size=128, widths=(32, 64, 128), name="discriminator"):
@@ -76,17 +87,37 @@ def build_discriminator(image_size=128, widths=(32, 64, 128), name="discriminato
     return keras.Model(photo, logits, name=name)
 
 
-def apply_conv_block(x, width, strides=1):
-    """Applies a 3x3 convolution, normalization and ReLU."""
-    x = layers.Conv2D(width, 3, strides, padding="same", use_bias=False)(x)
-    return layers.Activation("relu")(_normalize(x))
+def apply_conv(x, width, activation="relu"):
+    """Applies a 3x3 convolution."""
+    return layers.Conv2D(
+        width,
+        3,
+        padding="same",
+        activation=activation,
+        kernel_initializer="he_normal",
+    )(x)
 
 
 def apply_residual_block(x, width):
     """Applies two 3x3 convolutions and adds what came in, of the same width."""
-    residual = apply_conv_block(x, width)
-    residual = layers.Conv2D(width, 3, padding="same", use_bias=False)(residual)
-    return layers.Activation("relu")(layers.Add()([x, _normalize(residual)]))
+    residual = apply_conv(apply_conv(x, width), width, activation=None)
+    return layers.ReLU()(layers.Add()([x, residual]))
+
+
+def embed_hints(hints, factor, width):
+    """Brings hints, (B, h, w, 3), to (B, h / factor, w / factor, width).
+
+    A cell has the mean chroma of the hints in it, so that a single one is heard
+    as well at the coarse levels, from where it reaches far. No hints give zeros.
+    """
+    mean = layers.AveragePooling2D(factor, dtype="float32")(hints)
+    mask, chroma = mean[..., :1], mean[..., 1:]
+    # At least one of factor**2 cells, or none.
+    chroma = HINT_SCALE * chroma / ops.maximum(mask, 1 / factor**2)
+    mask = ops.minimum(factor**2 * mask, 1)
+    return layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal")(
+        ops.concatenate([mask, chroma], axis=-1)
+    )
 
 
 def upsample_bilinear(x, factor):
@@ -133,8 +164,3 @@ def to_float32(model):
     copy = type(model).from_config(replace(model.get_config()))
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _normalize(x):
-    # Keras' default momentum of 0.99 lags behind in a run of a few hundred steps.
-    return layers.BatchNormalization(momentum=0.97)(x)

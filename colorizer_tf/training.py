@@ -11,6 +11,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
+from colorizer_tf.color import rgb_to_luma
 from colorizer_tf.figures import plot_rows
 from colorizer_tf.models import to_float32
 from colorizer_tf.photos import whole_file
@@ -187,9 +188,11 @@ class Checkpoint(keras.callbacks.Callback):
         names = ["generator_last.keras"]
         if _best_epoch(self.history) == epoch + 1:
             names.append("generator.keras")
+        with self.model.averaged_weights():
+            generator = to_float32(self.model.generator)
         for name in names:
             with whole_file(self.run_dir / name) as temporary:
-                to_float32(self.model.generator).save(temporary)
+                generator.save(temporary)
         with (
             whole_file(self.run_dir / "history.csv") as temporary,
             open(temporary, "w", newline="") as file,
@@ -243,7 +246,9 @@ class ProgressLines(keras.callbacks.Callback):
         epochs = self.params["epochs"]
         left = timedelta(seconds=round((epochs - epoch - 1) * seconds))
         shown = {
-            name: f"{name} {logs[name]:.4f}" for name in ("mse", "p_real", "p_fake")
+            name: f"{name} {logs[name]:.4f}"
+            for name in ("mse", "p_real", "p_fake")
+            if name in logs
         }
         if "val_psnr" in logs:
             shown["val_psnr"] = f"| val psnr {logs['val_psnr']:.2f} dB"
@@ -267,15 +272,20 @@ class Pictures(keras.callbacks.Callback):
     def __init__(self, folder, pairs, every):
         super().__init__()
         self.folder = Path(folder)
-        self.gray, self.colour = (np.asarray(photos) for photos in pairs)
+        self.inputs, colour = pairs
+        self.colour = np.asarray(colour)
         self.every = every
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        generated = self.model.predict_on_batch(self.gray)
+        with self.model.averaged_weights():
+            generated = self.model.predict_on_batch(self.inputs)
+        gray = rgb_to_luma(np.asarray(self.colour))
         figure = plot_rows(
-            list(zip(self.gray, generated, self.colour, strict=True)),
+            list(
+                zip(np.asarray(gray), generated, np.asarray(self.colour), strict=True)
+            ),
             ("gray", f"epoch {epoch + 1}", "original"),
         )
         self.folder.mkdir(exist_ok=True)

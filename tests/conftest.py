@@ -1,13 +1,13 @@
-import colorizer_tf as ct
+import colorizer_tf as ct  # noqa: F401
 
 # isort: split
 # The package comes first: it says how TensorFlow is to start.
 import cv2
-import keras
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_networks import build_tiny_discriminator, build_tiny_generator
 
 matplotlib.use("Agg")
 
@@ -41,9 +41,8 @@ def write_photos(make_photo):
 def build_vivid_generator():
     """A function that builds a tiny generator that already gives strong colours."""
 
-    def build():
-        keras.utils.set_random_seed(0)
-        generator = ct.build_generator(widths=(8, 16))
+    def build(hints=False):
+        generator = build_tiny_generator(hints)
         kernel, bias = generator.get_layer("chroma").get_weights()
         rng = np.random.default_rng(0)
         generator.get_layer("chroma").set_weights(
@@ -61,5 +60,4 @@ def generator(build_vivid_generator):
 
 @pytest.fixture
 def discriminator():
-    keras.utils.set_random_seed(1)
-    return ct.build_discriminator(image_size=16, widths=(8, 16))
+    return build_tiny_discriminator()

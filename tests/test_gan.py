@@ -5,17 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
+from tiny_networks import build_tiny_generator
 
 from colorizer_tf.gan import ColorizationGAN
-from colorizer_tf.models import build_generator
 
 LOGS = {"g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake"}
 
 
 @pytest.fixture
 def generator():
-    keras.utils.set_random_seed(0)
-    generator = build_generator(widths=(8,), blocks=0)
+    generator = build_tiny_generator()
     kernel, bias = generator.get_layer("chroma").get_weights()
     kernel = np.random.default_rng(0).normal(0, 0.1, kernel.shape)
     generator.get_layer("chroma").set_weights([kernel, bias])

@@ -8,15 +8,15 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_networks import build_tiny_generator
 
-import colorizer_tf as ct
 from colorizer_tf.__main__ import main
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "generator.keras"
-    ct.build_generator(widths=(8, 16)).save(path)
+    build_tiny_generator().save(path)
     return str(path)
 
 

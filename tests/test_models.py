@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 
 from colorizer_tf.color import join_luma_chroma
+from colorizer_tf.encoder import build_encoder
 from colorizer_tf.models import (
     build_discriminator,
     build_generator,
+    embed_hints,
     to_float32,
     upsample_bilinear,
 )
@@ -18,13 +20,22 @@ from colorizer_tf.models import (
 BARE_KERAS = """
 import sys, keras, numpy
 generator = keras.models.load_model("generator.keras")
-numpy.save("rgb.npy", generator(numpy.load("gray.npy")))
+numpy.save("rgb.npy", generator([numpy.load("gray.npy"), numpy.load("hints.npy")]))
 assert "colorizer_tf" not in sys.modules
 """
 
 
-def gray_photos(height=16, width=16, count=2):
+def gray_photos(height=32, width=32, count=2):
     return np.random.default_rng(0).random((count, height, width, 1), np.float32)
+
+
+def no_hints(gray):
+    count, height, width, _ = gray.shape
+    return np.zeros((count, height // 4, width // 4, 3), np.float32)
+
+
+def colorize(generator, gray):
+    return np.asarray(generator([gray, no_hints(gray)]))
 
 
 def luma(rgb):
@@ -32,51 +43,83 @@ def luma(rgb):
     return (0.299 * red + 0.587 * green + 0.114 * blue)[..., None]
 
 
+def make_vivid(generator):
+    """Gives a generator strong colours without training."""
+    kernel, bias = generator.get_layer("chroma").get_weights()
+    rng = np.random.default_rng(0)
+    generator.get_layer("chroma").set_weights(
+        [rng.normal(0, 0.05, kernel.shape), rng.normal(0, 0.05, bias.shape)]
+    )
+    return generator
+
+
+@pytest.fixture(scope="module")
+def whole_generator():
+    keras.utils.set_random_seed(0)
+    return make_vivid(build_generator())
+
+
+@pytest.fixture
+def generator(whole_generator):
+    """The generator of the defaults, whose weights a test may change."""
+    weights = whole_generator.get_weights()
+    yield whole_generator
+    whole_generator.set_weights(weights)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def reloading(tmp_path_factory, build_vivid_generator):
+def reloading(tmp_path_factory, whole_generator):
     """A process that reloads a saved generator, beside the other tests."""
     folder = tmp_path_factory.mktemp("reloading")
-    generator, gray = build_vivid_generator(), gray_photos()
-    generator.save(folder / "generator.keras")
+    gray = gray_photos()
+    hints = no_hints(gray)
+    hints[:, 2, 3] = 1, 0.2, -0.1
+    whole_generator.save(folder / "generator.keras")
     np.save(folder / "gray.npy", gray)
+    np.save(folder / "hints.npy", hints)
     process = subprocess.Popen([sys.executable, "-c", BARE_KERAS], cwd=folder)
     yield SimpleNamespace(
-        process=process, result=folder / "rgb.npy", expected=generator(gray)
+        process=process,
+        result=folder / "rgb.npy",
+        expected=whole_generator([gray, hints]),
     )
     process.kill()
     process.wait()
 
 
 def test_the_generator_takes_any_multiple_of_its_strides(generator):
-    for size in [(8, 8), (16, 40), (64, 24)]:
-        assert generator(gray_photos(*size)).shape == (2, *size, 3)
+    for size in [(32, 32), (32, 96), (160, 64)]:
+        assert colorize(generator, gray_photos(*size)).shape == (2, *size, 3)
 
 
 def test_the_generator_gives_colour_with_the_luma_of_its_input(generator):
-    gray = gray_photos(32, 32)
+    gray = gray_photos()
 
-    rgb = np.asarray(generator(gray))
+    rgb = colorize(generator, gray)
 
-    assert np.ptp(rgb, axis=-1).mean() > 0.1
+    assert np.ptp(rgb, axis=-1).mean() > 0.05
     np.testing.assert_allclose(luma(rgb), gray, atol=1e-5)
 
 
 def test_the_generator_gives_rgb_in_zero_to_one(generator):
-    gray = gray_photos(32, 32)
+    gray = gray_photos()
     gray[0, :8], gray[0, 8:16] = 0, 1
     kernel, bias = generator.get_layer("chroma").get_weights()
     generator.get_layer("chroma").set_weights([100 * kernel, bias])
 
-    rgb = np.asarray(generator(gray))
+    rgb = colorize(generator, gray)
 
     assert rgb.min() >= -1e-6
     assert rgb.max() <= 1 + 1e-6
 
 
-def test_training_starts_from_the_gray_photo():
+def test_training_starts_from_the_gray_photo(generator):
+    chroma = generator.get_layer("chroma")
+    assert not build_generator(None).get_layer("chroma").kernel.numpy().any()
+    chroma.set_weights([np.zeros_like(weights) for weights in chroma.get_weights()])
     gray = gray_photos()
 
-    rgb = build_generator(widths=(8, 16))(gray)
+    rgb = colorize(generator, gray)
 
     np.testing.assert_allclose(rgb, np.repeat(gray, 3, axis=-1), atol=1e-6)
 
@@ -85,10 +128,69 @@ def test_a_constant_chroma_reaches_the_border(generator):
     kernel, _ = generator.get_layer("chroma").get_weights()
     chroma = np.float32([0.1, -0.05])
     generator.get_layer("chroma").set_weights([np.zeros_like(kernel), chroma])
-    gray = np.full((1, 16, 24, 1), 0.5, np.float32)
+    gray = np.full((1, 32, 64, 1), 0.5, np.float32)
 
-    expected = np.zeros((1, 16, 24, 3)) + join_luma_chroma(np.float32([0.5]), chroma)
-    np.testing.assert_allclose(generator(gray), expected, atol=1e-5)
+    expected = np.zeros((1, 32, 64, 3)) + join_luma_chroma(np.float32([0.5]), chroma)
+    np.testing.assert_allclose(colorize(generator, gray), expected, atol=1e-5)
+
+
+def test_a_single_hint_is_heard_where_it_is_and_near_it(generator):
+    gray = gray_photos(128, 128, count=1)
+    hints = no_hints(gray)
+    without = colorize(generator, gray)
+    hints[0, 16, 16] = 1, 0.1, -0.1
+
+    change = np.abs(np.asarray(generator([gray, hints])) - without).mean(axis=-1)[0]
+
+    assert change[64:68, 64:68].mean() > 0.01
+    assert change[56:76, 56:76].mean() > 2 * change[:24, :24].mean()
+
+
+def test_a_cell_has_the_mean_chroma_of_its_hints_alone():
+    hints = keras.Input((None, None, 3))
+    embedding = keras.Model(hints, embed_hints(hints, 4, 3))
+    embedding.layers[-1].set_weights([np.eye(3)[None, None]])
+    cells = np.zeros((1, 8, 8, 3), np.float32)
+    cells[0, 1, 1] = 1, 0.5, -0.25
+    cells[0, 4, 5] = 1, 0.25, 0
+    cells[0, 6, 7] = 1, 0, 0.125
+
+    seen = np.asarray(embedding(cells))[0]
+
+    np.testing.assert_allclose(seen[0, 0], [1, 4, -2], atol=1e-6)
+    np.testing.assert_allclose(seen[1, 1], [1, 1, 0.5], atol=1e-6)
+    assert not seen[0, 1].any()
+    assert not seen[1, 0].any()
+
+
+def test_a_generator_of_gray_photos_alone():
+    generator = build_generator(hints=False)
+
+    assert generator.input_shape == (None, None, None, 1)
+    assert generator(gray_photos()).shape == (2, 32, 32, 3)
+
+
+def test_a_pretrained_encoder_is_frozen_where_it_sees_edges_and_textures():
+    trained = {variable.path for variable in build_generator().trainable_variables}
+
+    assert "70_project/kernel" in trained
+    assert "40_expand/kernel" in trained
+    assert "30_expand/kernel" not in trained
+    assert "70_depthwise/kernel" not in trained
+
+
+def test_from_scratch_everything_is_trained_and_the_seed_decides():
+    keras.utils.set_random_seed(1)
+    one = build_generator(None)
+    keras.utils.set_random_seed(1)
+    same = build_generator(None)
+    assert len(one.trainable_variables) > len(build_generator().trainable_variables)
+    for value, other in zip(one.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, other)
+    assert not np.array_equal(
+        one.get_layer("encoder").get_weights()[0],
+        build_encoder().get_weights()[0],
+    )
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -102,28 +204,20 @@ def test_upsampling_is_that_of_tensorflow(factor):
     assert not model.trainable_variables
 
 
-def test_the_default_generator_has_at_most_12_million_parameters():
-    generator = build_generator()
-
-    assert generator.count_params() <= 12e6
-    assert generator.input_shape == (None, None, None, 1)
-    assert generator.output_shape == (None, None, None, 3)
-
-
-def test_widths_and_blocks_make_a_larger_generator():
-    small = build_generator(widths=(8, 16)).count_params()
-
-    assert build_generator(widths=(8, 16), blocks=2).count_params() > small
-    assert build_generator(widths=(8, 24)).count_params() > small
-    assert build_generator(widths=(8, 16, 16))(gray_photos()).shape == (2, 16, 16, 3)
+def test_the_default_generator_is_light(whole_generator):
+    assert whole_generator.count_params() < 6e6
+    assert whole_generator.input_shape == [(None, None, None, 1), (None, None, None, 3)]
+    assert whole_generator.output_shape == (None, None, None, 3)
 
 
 def test_an_exported_generator_serves_any_size(generator, tmp_path):
     generator.export(tmp_path / "exported", verbose=False)
     served = tf.saved_model.load(str(tmp_path / "exported"))
 
-    for gray in (gray_photos(16, 24), gray_photos(32, 8, count=1)):
-        np.testing.assert_allclose(served.serve(gray), generator(gray), atol=1e-5)
+    for gray in (gray_photos(32, 64), gray_photos(96, 32, count=1)):
+        np.testing.assert_allclose(
+            served.serve([gray, no_hints(gray)]), colorize(generator, gray), atol=1e-5
+        )
 
 
 def test_the_discriminator_gives_a_logit_for_each_patch():
@@ -171,17 +265,16 @@ def test_a_saved_generator_reloads_in_bare_keras(reloading):
 def test_mixed_precision_is_left_behind():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = build_generator(widths=(8, 16))
+        mixed = make_vivid(build_generator())
     finally:
         keras.config.set_dtype_policy("float32")
-    chroma = mixed.get_layer("chroma")
-    chroma.kernel.assign(np.random.default_rng(0).normal(0, 0.1, chroma.kernel.shape))
     gray = gray_photos()
-    assert mixed(gray).dtype == "float32"
-    np.testing.assert_allclose(luma(mixed(gray)), gray, atol=1e-6)
+    np.testing.assert_allclose(luma(colorize(mixed, gray)), gray, atol=1e-6)
 
     exact = to_float32(mixed)
 
-    assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
-    np.testing.assert_allclose(exact(gray), mixed(gray), atol=0.02)
-    assert not np.array_equal(exact(gray), mixed(gray))
+    layers = [*exact.layers, *exact.get_layer("encoder").layers]
+    assert {layer.compute_dtype for layer in layers} == {"float32"}
+    np.testing.assert_allclose(colorize(exact, gray), colorize(mixed, gray), atol=0.1)
+    assert not np.array_equal(colorize(exact, gray), colorize(mixed, gray))
+    assert len(exact.trainable_variables) == len(mixed.trainable_variables)

@@ -15,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from tiny_networks import build_tiny_discriminator, build_tiny_generator
 
 import colorizer_tf as ct
 from colorizer_tf import training
@@ -25,8 +26,8 @@ SETTINGS = {"batch_size": 4, "image_size": 16, "seed": 3}
 
 def tiny_gan(run_eagerly=False):
     gan = ct.ColorizationGAN(
-        ct.build_generator(widths=(8,), blocks=0),
-        ct.build_discriminator(image_size=16, widths=(8,)),
+        build_tiny_generator(),
+        build_tiny_discriminator(),
         adversarial_weight=0.01,
     )
     gan.compile(

@@ -1,0 +1,198 @@
+"""Colours that a person sets: what they are, and how the network is told.
+
+The network sees a photo in cells of 4x4 pixels. In a cell with a hint it is given
+1 and the hint's chroma (Cb, Cr), in all others 0, 0, 0.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from colorizer_tf.color import join_luma_chroma, rgb_to_chroma
+from colorizer_tf.photos import whole_file
+
+HINT_STRIDE = 4
+MOST_HINTS = 1000
+MOST_TRAINING_HINTS = 100
+HINTED_SHARE = 0.6
+
+
+class HintError(ValueError):
+    """A hint that is none; the message says which, and why."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A colour that a place of a photo has.
+
+    Args:
+        x, y: the place, as fractions of the upright photo's width and height,
+            from its upper left corner: (0.5, 0.5) is the middle.
+        color: "#rrggbb", or three levels in 0..255, which become such a text.
+
+    Raises:
+        HintError: the place is outside the photo, or there is no such colour.
+    """
+
+    x: float
+    y: float
+    color: str
+
+    def __post_init__(self):
+        for name in ("x", "y"):
+            object.__setattr__(self, name, _fraction(name, getattr(self, name)))
+        object.__setattr__(self, "color", _hex(self.color))
+
+    @property
+    def rgb(self):
+        """The colour as float32 (3,), in [0, 1]."""
+        return np.float32(list(bytes.fromhex(self.color[1:]))) / 255
+
+
+def _fraction(name, value):
+    try:
+        fraction = float(value)
+    except (TypeError, ValueError):
+        fraction = np.nan
+    if isinstance(value, bool | str) or not 0 <= fraction <= 1:
+        raise HintError(
+            f"{name} must be a fraction of the photo, from 0 to 1. Received: {value!r}"
+        )
+    return fraction
+
+
+def _hex(color):
+    if isinstance(color, str):
+        if re.fullmatch("#[0-9a-fA-F]{6}", color):
+            return color.lower()
+    elif np.shape(color) == (3,):
+        levels = np.asarray(color)
+        if levels.dtype.kind in "iu" and 0 <= levels.min() <= levels.max() <= 255:
+            return "#" + bytes(levels.tolist()).hex()
+    raise HintError(
+        'color must be "#rrggbb", or three whole levels from 0 to 255. '
+        f"Received: {color!r}"
+    )
+
+
+def parse_hints(text, name="the hints"):
+    """Returns a list of `Hint` from JSON: `[{"x": 0.4, "y": 0.3, "color": "#2e5d34"}]`.
+
+    Args:
+        text: JSON.
+        name: what errors call it, such as the file.
+
+    Raises:
+        HintError: it is no JSON, no list, has more than 1,000 entries, or one of
+            them is no hint; the message names the entry, the first being 1.
+    """
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HintError(f"{name} cannot be read: it is no JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise HintError(
+            f'{name} cannot be read: it must be a list of {{"x", "y", "color"}}.'
+        )
+    if len(entries) > MOST_HINTS:
+        raise HintError(
+            f"{name} cannot be read: it has {len(entries):,} entries, and "
+            f"{MOST_HINTS:,} hints are the most for a photo."
+        )
+    hints = []
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or entry.keys() != {"x", "y", "color"}:
+            raise HintError(
+                f'{name}, entry {number}: it must have "x", "y" and "color", and '
+                f"nothing else. Received: {json.dumps(entry)[:80]}"
+            )
+        try:
+            hints.append(Hint(**entry))
+        except HintError as error:
+            raise HintError(f"{name}, entry {number}: {error}") from error
+    return hints
+
+
+def format_hints(hints):
+    """Returns hints as JSON, a line each; `parse_hints` reads it."""
+    lines = ",\n".join(f"  {json.dumps(asdict(hint))}" for hint in hints)
+    return f"[\n{lines}\n]\n" if hints else "[]\n"
+
+
+def read_hints(path):
+    """Reads a JSON file of hints; see `parse_hints`.
+
+    Raises:
+        HintError: the file cannot be read; the message names it, and the entry.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise HintError(f"{path} cannot be read: {reason}") from error
+    return parse_hints(text, str(path))
+
+
+def write_hints(path, hints):
+    """Writes hints to a JSON file, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(format_hints(hints), "utf-8")
+
+
+def encode_hints(hints, luma):
+    """Returns what the network is told of hints for a photo that it sees.
+
+    Of several hints in a cell, the last counts. A colour that is more vivid than
+    the photo's luma leaves room for is what becomes of it there.
+
+    Args:
+        hints: a list of `Hint`.
+        luma: the photo, float32 (h, w), in [0, 1].
+
+    Returns:
+        float32 (ceil(h / 4), ceil(w / 4), 3).
+    """
+    height, width = luma.shape
+    cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
+    for hint in hints:
+        row = min(int(hint.y * height), height - 1)
+        column = min(int(hint.x * width), width - 1)
+        row, column = row // HINT_STRIDE, column // HINT_STRIDE
+        top, left = row * HINT_STRIDE, column * HINT_STRIDE
+        local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
+        rgb = join_luma_chroma(np.float32([local]), rgb_to_chroma(hint.rgb))
+        cells[row, column] = 1, *np.asarray(rgb_to_chroma(np.asarray(rgb)))
+    return cells
+
+
+def random_mask(cells, rng):
+    """Which cells of a training photo have a hint.
+
+    Two fifths of the photos have none, the others 1 to 100, most of them few.
+
+    Returns:
+        float32 (cells, cells, 1), 1 or 0.
+    """
+    mask = np.zeros(cells * cells, np.float32)
+    if rng.random() < HINTED_SHARE:
+        count = int(np.exp(rng.uniform(0, np.log(MOST_TRAINING_HINTS + 1))))
+        mask[rng.choice(mask.size, min(count, mask.size), replace=False)] = 1
+    return mask.reshape(cells, cells, 1)
+
+
+def reveal_chroma(colour, mask):
+    """Hints of the real colours: 1 and a cell's mean chroma where the mask is 1.
+
+    Args:
+        colour: RGB in [0, 1], (B, H, W, 3).
+        mask: 1 or 0, (B, H / 4, W / 4, 1).
+
+    Returns:
+        (B, H / 4, W / 4, 3).
+    """
+    chroma = tf.nn.avg_pool2d(rgb_to_chroma(colour), HINT_STRIDE, HINT_STRIDE, "VALID")
+    return tf.concat([mask, mask * chroma], axis=-1)

@@ -1,0 +1,208 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_networks import build_tiny_generator
+
+import colorizer_tf as ct
+from colorizer_tf.color import rgb_to_chroma, rgb_to_luma
+from colorizer_tf.hints import encode_hints, random_mask, reveal_chroma
+
+GREEN = ct.Hint(x=0.41, y=0.33, color="#2e5d34")
+
+
+def test_a_colour_is_named_or_given_in_levels():
+    assert ct.Hint(0.5, 0.5, (46, 93, 52)).color == "#2e5d34"
+    assert ct.Hint(0.5, 0.5, np.uint8([46, 93, 52])) == ct.Hint(0.5, 0.5, "#2E5D34")
+    np.testing.assert_allclose(255 * GREEN.rgb, [46, 93, 52], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "color",
+    ["green", "#12345", "2e5d34", "#2e5d3g", 3, None, (1, 2), (1, 2, 256), (0.1, 0, 1)],
+)
+def test_what_is_no_colour_is_refused_and_shown(color):
+    with pytest.raises(ct.HintError, match="color must be") as error:
+        ct.Hint(0.5, 0.5, color)
+    assert repr(color) in str(error.value)
+
+
+@pytest.mark.parametrize("place", [-0.01, 1.01, float("nan"), None, "0.5", True])
+def test_a_place_outside_the_photo_is_refused(place):
+    with pytest.raises(ct.HintError, match="y must be a fraction"):
+        ct.Hint(0.5, place, "#000000")
+    with pytest.raises(ct.HintError, match="x must be a fraction"):
+        ct.Hint(place, 0.5, "#000000")
+
+
+def test_hints_come_back_from_a_file_as_they_were(tmp_path):
+    hints = [GREEN, ct.Hint(0, 1, "#ffffff")]
+    path = tmp_path / "scan.hints.json"
+
+    ct.write_hints(path, hints)
+
+    assert ct.read_hints(path) == hints
+    assert json.loads(path.read_text())[0] == {"x": 0.41, "y": 0.33, "color": "#2e5d34"}
+    ct.write_hints(path, [])
+    assert ct.read_hints(path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[", "no JSON"),
+        ("{}", "must be a list"),
+        ("[7]", 'entry 1: it must have "x", "y" and "color"'),
+        ('[{"x": 0.1, "y": 0.2}]', "entry 1"),
+        ('[{"x": 0, "y": 0, "color": "#000000", "size": 3}]', "nothing else"),
+        (
+            '[{"x": 0, "y": 0, "color": "#000000"}, {"x": 2, "y": 0, "color": "red"}]',
+            "entry 2: x must be",
+        ),
+        (json.dumps([{}] * 1001), "1,001 entries"),
+        ("[" * 100_000, "no JSON"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_entry(tmp_path, text, reason):
+    path = tmp_path / "scan.hints.json"
+    path.write_text(text)
+
+    with pytest.raises(ct.HintError, match=r"scan\.hints\.json") as error:
+        ct.read_hints(path)
+
+    assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "scan.hints.json"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ct.HintError, match=r"scan\.hints\.json cannot be read"):
+        ct.read_hints(path)
+
+
+def test_a_hint_fills_the_cell_that_it_lies_in():
+    luma = np.full((30, 41), 0.4, np.float32)
+
+    cells = encode_hints([GREEN, ct.Hint(1, 1, "#808080")], luma)
+
+    assert cells.shape == (8, 11, 3)
+    row, column = int(0.33 * 30) // 4, int(0.41 * 41) // 4
+    np.testing.assert_allclose(cells[row, column, 0], 1)
+    np.testing.assert_allclose(
+        cells[row, column, 1:], rgb_to_chroma(GREEN.rgb), atol=1e-6
+    )
+    np.testing.assert_allclose(cells[7, 10], [1, 0, 0], atol=1e-6)
+    assert np.count_nonzero(cells[..., 0]) == 2
+
+
+def test_a_colour_gives_what_saturation_the_luma_has_no_room_for():
+    luma = np.full((8, 8), 0.9, np.float32)
+    blue = ct.Hint(0, 0, "#0000ff")
+
+    _, cb, cr = encode_hints([blue], luma)[0, 0]
+
+    full = np.asarray(rgb_to_chroma(blue.rgb))
+    assert 0 < cb < 0.2 * full[0]
+    assert cr / cb == pytest.approx(full[1] / full[0], rel=1e-3)
+
+
+def test_the_last_of_several_hints_in_a_cell_counts():
+    luma = np.full((8, 8), 0.5, np.float32)
+    red, green = ct.Hint(0.1, 0.1, "#a04040"), ct.Hint(0.2, 0.2, "#40a040")
+
+    both = encode_hints([red, green], luma)
+
+    np.testing.assert_array_equal(both, encode_hints([green], luma))
+
+
+def test_three_photos_in_five_have_hints_in_training_most_of_them_few():
+    rng = np.random.default_rng(0)
+    counts = np.array([random_mask(32, rng).sum() for _ in range(500)])
+
+    assert 0.35 < np.mean(counts == 0) < 0.45
+    assert counts.max() <= 100
+    assert np.median(counts[counts > 0]) < 20
+    assert random_mask(2, np.random.default_rng(0)).shape == (2, 2, 1)
+
+
+def test_training_hints_are_the_real_chroma_of_their_cells():
+    colour = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+    mask = np.zeros((2, 4, 4, 1), np.float32)
+    mask[1, 2, 3] = 1
+
+    hints = reveal_chroma(colour, mask).numpy()
+
+    assert not hints[0].any()
+    expected = np.asarray(rgb_to_chroma(colour[1, 8:12, 12:16])).mean(axis=(0, 1))
+    np.testing.assert_allclose(hints[1, 2, 3], [1, *expected], atol=1e-6)
+    assert np.count_nonzero(hints[1, ..., 0]) == 1
+
+
+@pytest.fixture
+def colorizer(build_vivid_generator):
+    return ct.Colorizer(build_vivid_generator(hints=True), working_size=32)
+
+
+def test_hints_change_the_colours_and_not_the_luma(colorizer, make_photo):
+    photo = make_photo(60, 90)
+    automatic = colorizer.colorize(photo)
+
+    rgb = colorizer.colorize(photo, hints=[ct.Hint(0.25, 0.5, "#c03030")])
+
+    assert np.abs(rgb[30, 22].astype(int) - automatic[30, 22]).max() > 10
+    difference = rgb_to_luma(np.float32(rgb)) - rgb_to_luma(np.float32(automatic))
+    assert np.abs(difference).max() < 2
+
+
+def test_no_hints_give_the_same_bytes(colorizer, make_photo):
+    photo = make_photo(60, 90)
+
+    np.testing.assert_array_equal(
+        colorizer.colorize(photo, hints=[]), colorizer.colorize(photo)
+    )
+
+
+def test_photos_of_a_batch_have_their_own_hints(colorizer, make_photo):
+    lumas = [colorizer.shrink(make_photo(64, 64, seed)[..., 0]) for seed in range(3)]
+    hints = [[], [GREEN], []]
+
+    together = colorizer.predict_chroma(lumas, hints)
+
+    for luma, own, chroma in zip(lumas, hints, together, strict=True):
+        (alone,) = colorizer.predict_chroma([luma], [own])
+        np.testing.assert_allclose(chroma, alone, atol=1e-5)
+
+
+def test_a_frozen_generator_takes_hints(colorizer, make_photo):
+    photo = make_photo(60, 90)
+    before = colorizer.colorize(photo, hints=[GREEN])
+
+    colorizer.freeze()
+
+    after = colorizer.colorize(photo, hints=[GREEN])
+    assert np.abs(after.astype(int) - before).max() <= 1
+
+
+def test_a_file_is_colorized_with_hints(colorizer, make_photo, tmp_path):
+    gray = make_photo(60, 90)[..., 0]
+    Image.fromarray(gray).save(tmp_path / "in.png")
+
+    result = colorizer.colorize_file(
+        tmp_path / "in.png", tmp_path / "out.png", hints=[GREEN]
+    )
+
+    np.testing.assert_array_equal(
+        ct.read_photo(result), colorizer.colorize(gray, hints=[GREEN])
+    )
+
+
+def test_a_generator_without_hints_says_so(make_photo):
+    colorizer = ct.Colorizer(build_tiny_generator(), working_size=32)
+    photo = make_photo(60, 90)
+
+    with pytest.raises(ValueError, match="takes no hints"):
+        colorizer.colorize(photo, hints=[GREEN])
+    assert colorizer.colorize(photo, hints=[]).shape == photo.shape

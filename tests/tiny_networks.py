@@ -1,0 +1,31 @@
+"""Networks as the library builds them, at a size that tests can afford."""
+
+import keras
+from keras import layers
+
+import colorizer_tf as ct
+from colorizer_tf.color import join_luma_chroma
+from colorizer_tf.models import apply_conv, embed_hints, upsample_bilinear
+
+
+def build_tiny_generator(hints=False):
+    """What `build_generator` does, for heights and widths that 8 divides."""
+    keras.utils.set_random_seed(0)
+    gray = keras.Input((None, None, 1), name="gray")
+    inputs = [gray, keras.Input((None, None, 3), name="hints")]
+    fine = layers.Conv2D(8, 8, 4, padding="same", activation="relu")(gray)
+    coarse = layers.Conv2D(8, 3, 2, padding="same", activation="relu")(fine)
+    branches = [fine, layers.UpSampling2D(2)(coarse)]
+    if hints:
+        branches.append(embed_hints(inputs[1], 1, 8))
+    x = apply_conv(layers.Add()(branches), 8)
+    chroma = layers.Conv2D(
+        2, 1, kernel_initializer="zeros", dtype="float32", name="chroma"
+    )(x)
+    rgb = join_luma_chroma(gray, upsample_bilinear(chroma, 4))
+    return keras.Model(inputs if hints else gray, rgb, name="generator")
+
+
+def build_tiny_discriminator():
+    keras.utils.set_random_seed(1)
+    return ct.build_discriminator(image_size=16, widths=(8, 16))
