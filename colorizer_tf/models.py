@@ -63,27 +63,35 @@ def build_generator(
     return keras.Model(inputs if hints else gray, rgb, name=name)
 
 
-def build_discriminator(image_size=128, widths=(32, 64, 128), name="discriminator"):
+def build_discriminator(width=64, name="discriminator"):
     """Builds a binary classifier that tells real photos from generated ones.
 
+    It judges the frozen ImageNet features of the encoder, by a small head at each
+    of four strides (Sauer et al., "Projected GANs converge faster", 2021): what
+    it sees from the first step on is skin and grass rather than pixels.
+
     Args:
-        image_size: height and width of the photos; None leaves them free.
-        widths: channels of the strided convolutions, the first at a quarter of
-            the photo's size, each further one at half the size before.
+        width: channels of the heads' convolutions.
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`: RGB (B, image_size, image_size, 3) in [0, 1]
-        to logits (B, h, w, 1), one for each patch of the photo, h = w =
-        `image_size / (4 * 2 ** (len(widths) - 1))`. A logit above 0 says real.
+        A functional `keras.Model`: RGB (B, H, W, 3) in [0, 1] to logits
+        (B, H / 32, W / 32, 4), one for each patch of the photo and head. A logit
+        above 0 says real.
     """
-    photo = keras.Input((image_size, image_size, 3), name="photo")
-    x = photo
-    for level, width in enumerate(widths):
-        kernel, strides = (4, 2) if level else (8, STEM_STRIDE)
-        x = layers.Conv2D(width, kernel, strides, padding="same")(x)
-        x = layers.LeakyReLU(0.2)(x)
-    logits = layers.Conv2D(1, 3, padding="same", dtype="float32", name="logits")(x)
+    photo = keras.Input((None, None, 3), name="photo")
+    encoder = build_encoder(channels=3)
+    encoder.trainable = False
+    verdicts = []
+    for x, halvings in zip(encoder(photo)[1:], (3, 2, 1, 0), strict=True):
+        x = layers.Rescaling(FEATURE_SCALE)(x)
+        for strides in [2] * halvings or [1]:
+            x = layers.SpectralNormalization(
+                layers.Conv2D(width, 4, strides, padding="same")
+            )(x)
+            x = layers.LeakyReLU(0.2)(x)
+        verdicts.append(layers.SpectralNormalization(layers.Conv2D(1, 1))(x))
+    logits = layers.Concatenate(dtype="float32", name="logits")(verdicts)
     return keras.Model(photo, logits, name=name)
 
 
