@@ -14,7 +14,7 @@ import gradio as gr
 from PIL import Image
 
 from colorizer_tf.photos import PhotoError, find_photos, read_photo, shrink_photo
-from colorizer_tf.reception import Refusal, write_zip
+from colorizer_tf.service.jobs import Refusal, write_zip
 from colorizer_tf.sources import gray_sample
 
 PREVIEW_SIDE = 1600

@@ -1,4 +1,4 @@
-"""The service: a page to drop photos on, and an address for programs."""
+"""The application: its routes, and the server that runs it."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,9 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from colorizer_tf.guard import Guard, PatientProtocol, answer
-from colorizer_tf.page import mount_page
-from colorizer_tf.reception import REPORT, Limits, Reception, Refusal, write_zip
+from colorizer_tf.service.jobs import REPORT, Limits, Reception, Refusal, write_zip
+from colorizer_tf.service.middleware import Guard, PatientProtocol, answer
+from colorizer_tf.service.page import mount_page
 
 MEDIA_TYPES = {
     ".bmp": "image/bmp",

@@ -3,9 +3,12 @@ import struct
 import pytest
 from PIL import Image
 
-from colorizer_tf import inspection
-from colorizer_tf.inspection import identify_photo
 from colorizer_tf.photos import PhotoError
+
+pytest.importorskip("uvicorn", reason="needs the extra `service`")
+
+from colorizer_tf.service import validation
+from colorizer_tf.service.validation import identify_photo
 
 
 @pytest.mark.parametrize(
@@ -24,7 +27,7 @@ def test_what_is_no_photo_of_these_formats_is_refused(tmp_path):
 
 
 def test_a_jpeg_of_too_many_scans_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(inspection, "MAX_SCANNED", 20 * 64 * 64)
+    monkeypatch.setattr(validation, "MAX_SCANNED", 20 * 64 * 64)
     path = tmp_path / "a.jpg"
     Image.new("L", (64, 64), 90).save(path, progressive=True)
     assert identify_photo(path) == (".jpg", (64, 64))

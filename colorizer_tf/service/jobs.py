@@ -12,9 +12,14 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
-from colorizer_tf.batches import AbandonedError, PhotoQueue, QueueFullError, Task
-from colorizer_tf.inspection import identify_photo
 from colorizer_tf.photos import PhotoError, PhotoTooLargeError
+from colorizer_tf.service.batching import (
+    AbandonedError,
+    PhotoQueue,
+    QueueFullError,
+    Task,
+)
+from colorizer_tf.service.validation import identify_photo
 
 # The longest side that a format can hold.
 LONGEST_SIDE = {".jpg": 65500, ".webp": 16383}

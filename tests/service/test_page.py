@@ -14,9 +14,10 @@ from colorizer_tf.colorizer import Colorizer
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-import colorizer_tf.page  # noqa: E402
-from colorizer_tf.reception import Limits  # noqa: E402
-from colorizer_tf.service import PatientProtocol, build_app  # noqa: E402
+import colorizer_tf.service.page  # noqa: E402
+from colorizer_tf.service import build_app  # noqa: E402
+from colorizer_tf.service.jobs import Limits  # noqa: E402
+from colorizer_tf.service.middleware import PatientProtocol  # noqa: E402
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -216,7 +217,7 @@ def test_a_result_without_a_preview_can_be_downloaded(
     def fail(task):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(colorizer_tf.page, "_preview", fail)
+    monkeypatch.setattr(colorizer_tf.service.page, "_preview", fail)
     page = open_page("en-US")
     drop(page, photos[0])
     assert download(page, tmp_path / "out.png") == "мама.png"

@@ -27,9 +27,9 @@ from colorizer_tf.photos import PhotoError, read_gray
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
-from colorizer_tf import batches  # noqa: E402
-from colorizer_tf.reception import Limits, safe_name, unique_name  # noqa: E402
-from colorizer_tf.service import PatientProtocol, build_app  # noqa: E402
+from colorizer_tf.service import batching, build_app  # noqa: E402
+from colorizer_tf.service.jobs import Limits, safe_name, unique_name  # noqa: E402
+from colorizer_tf.service.middleware import PatientProtocol  # noqa: E402
 
 
 def encode(shape=(40, 50), seed=0, file_format="PNG", dtype=np.uint8, **options):
@@ -253,9 +253,9 @@ def test_a_full_disk_is_not_the_clients_fault(service, monkeypatch):
     def fail(*_):
         raise PhotoError("no space")
 
-    monkeypatch.setattr("colorizer_tf.batches.write_photo", fail)
+    monkeypatch.setattr("colorizer_tf.service.batching.write_photo", fail)
     assert service.post(("a.png", encode())).status_code == 500
-    monkeypatch.setattr("colorizer_tf.reception.FREE_BYTES", 2**62)
+    monkeypatch.setattr("colorizer_tf.service.jobs.FREE_BYTES", 2**62)
     answer = service.post(("a.png", encode()))
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
 
@@ -302,7 +302,7 @@ def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
 
 
 def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
-    monkeypatch.setattr("colorizer_tf.guard.IDLE_SECONDS", 0.5)
+    monkeypatch.setattr("colorizer_tf.service.middleware.IDLE_SECONDS", 0.5)
     photo = encode((2000, 2000))
     body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"'
     body += b"\r\n\r\n" + photo + b"\r\n--x--\r\n"
@@ -322,7 +322,7 @@ def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
 
 
 def test_a_silent_connection_is_closed(service, monkeypatch):
-    monkeypatch.setattr("colorizer_tf.guard.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("colorizer_tf.service.middleware.IDLE_SECONDS", 0.2)
     for begun in (b"", b"GET /health HTTP/1.1\r\nX-Slow: "):
         with socket.create_connection(("127.0.0.1", service.port)) as connection:
             connection.sendall(begun)
@@ -390,9 +390,9 @@ def test_a_full_queue_says_when_to_come_again(slow_colorizer):
 
 
 def test_who_goes_away_frees_the_place(slow_colorizer, monkeypatch):
-    noticed, abandon = threading.Event(), batches.Task.abandon
+    noticed, abandon = threading.Event(), batching.Task.abandon
     monkeypatch.setattr(
-        batches.Task, "abandon", lambda task: (abandon(task), noticed.set())
+        batching.Task, "abandon", lambda task: (abandon(task), noticed.set())
     )
 
     async def ask_and_go(running):
@@ -437,15 +437,15 @@ def make_tasks(tmp_path):
         for number, shape in enumerate(shapes):
             path = tmp_path / f"{number}.png"
             path.write_bytes(encode(shape, number))
-            tasks.append(batches.Task(path, tmp_path / f"{number}_.png", shape))
+            tasks.append(batching.Task(path, tmp_path / f"{number}_.png", shape))
         return tasks
 
     return make
 
 
 def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch):
-    monkeypatch.setattr(batches, "PIXELS_AT_WORK", 3000)
-    queue = batches.PhotoQueue(slow_colorizer)
+    monkeypatch.setattr(batching, "PIXELS_AT_WORK", 3000)
+    queue = batching.PhotoQueue(slow_colorizer)
     tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
     queue.submit(tasks)
     # Of the large ones, one at a time is at work.
@@ -461,15 +461,15 @@ def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch
 
 
 def test_the_queue_is_bounded_in_pixels_and_can_be_closed(slow_colorizer, make_tasks):
-    queue = batches.PhotoQueue(slow_colorizer, max_pixels=3000)
+    queue = batching.PhotoQueue(slow_colorizer, max_pixels=3000)
     first, second = make_tasks([(60, 70), (40, 50)])
     queue.submit([first])  # an empty queue takes a photo of any size
-    with pytest.raises(batches.QueueFullError):
+    with pytest.raises(batching.QueueFullError):
         queue.submit([second])
     slow_colorizer.go.set()
     queue.close()
     assert first.result.is_file()
-    with pytest.raises(batches.QueueFullError):
+    with pytest.raises(batching.QueueFullError):
         queue.submit([second])
 
 

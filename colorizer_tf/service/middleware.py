@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from colorizer_tf.page import choose_texts, explain
-from colorizer_tf.reception import Refusal
+from colorizer_tf.service.jobs import Refusal
+from colorizer_tf.service.page import choose_texts, explain
 
 MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
