@@ -29,7 +29,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
 from colorizer_tf.service import batching, build_app  # noqa: E402
 from colorizer_tf.service.jobs import Limits, safe_name, unique_name  # noqa: E402
-from colorizer_tf.service.middleware import PatientProtocol  # noqa: E402
+from colorizer_tf.service.middleware import IdleTimeoutProtocol  # noqa: E402
 
 
 def encode(shape=(40, 50), seed=0, file_format="PNG", dtype=np.uint8, **options):
@@ -44,16 +44,16 @@ def decode(content):
     return Image.open(io.BytesIO(content))
 
 
-def luma(content):
+def read_luma(content):
     return np.asarray(decode(content).convert("L")).astype(int)
 
 
-class Running:
+class RunningService:
     """A service on a free port, in a thread of this process."""
 
     def __init__(self, colorizer, **limits):
         self.app = build_app(colorizer, Limits(**limits))
-        self.reception = self.app.state.reception
+        self.store = self.app.state.store
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -61,7 +61,7 @@ class Running:
         config = uvicorn.Config(
             self.app,
             port=self.port,
-            http=PatientProtocol,
+            http=IdleTimeoutProtocol,
             ws="none",
             log_level="info",
             access_log=False,
@@ -87,9 +87,9 @@ class Running:
 
     def is_tidy(self, seconds=5):
         """Whether the temporary folder soon holds nothing but what the page needs."""
-        top = {self.reception.folder / "examples", self.reception.page_folder}
+        top = {self.store.folder / "examples", self.store.page_folder}
         end = time.monotonic() + seconds
-        while set(self.reception.folder.iterdir()) - top:
+        while set(self.store.folder.iterdir()) - top:
             if time.monotonic() > end:
                 return False
             time.sleep(0.02)
@@ -104,20 +104,20 @@ def colorizer(build_vivid_generator):
 @pytest.fixture(scope="module")
 def service(colorizer):
     limits = {"photo_bytes": 2**21, "request_bytes": 2**23, "photos": 5}
-    with Running(colorizer, **limits, stall_seconds=2) as running:
+    with RunningService(colorizer, **limits, stall_seconds=2) as running:
         yield running
 
 
 def test_one_photo_comes_back_in_colour(service):
     photo = encode()
-    answer = service.post(("a b.png", photo))
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "image/png"
-    assert "a%20b.png" in answer.headers["content-disposition"]
-    result = np.asarray(decode(answer.content)).astype(int)
+    response = service.post(("a b.png", photo))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert "a%20b.png" in response.headers["content-disposition"]
+    result = np.asarray(decode(response.content)).astype(int)
     assert result.shape == (40, 50, 3)
     assert np.ptp(result, axis=2).max() > 20
-    assert abs(luma(answer.content) - luma(photo)).max() <= 1
+    assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
     assert service.is_tidy()
 
 
@@ -125,41 +125,41 @@ def test_it_is_what_the_colorizer_gives(service, colorizer, tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode(file_format="JPEG", dpi=(300, 300)))
     colorizer.colorize_file(tmp_path / "a.jpg", tmp_path / "b.jpg", strength=0.5)
     photo = (tmp_path / "a.jpg").read_bytes()
-    answer = service.post(("a.jpeg", photo), strength="0.5")
-    assert answer.content == (tmp_path / "b.jpg").read_bytes()
-    assert 'filename="a.jpeg"' in answer.headers["content-disposition"]
+    response = service.post(("a.jpeg", photo), strength="0.5")
+    assert response.content == (tmp_path / "b.jpg").read_bytes()
+    assert 'filename="a.jpeg"' in response.headers["content-disposition"]
 
 
 def test_sixteen_bits_stay(service, tmp_path):
-    answer = service.post(("deep.png", encode(dtype=np.uint16)))
-    (tmp_path / "deep.png").write_bytes(answer.content)
+    response = service.post(("deep.png", encode(dtype=np.uint16)))
+    (tmp_path / "deep.png").write_bytes(response.content)
     assert read_gray(tmp_path / "deep.png").gray.dtype == np.uint16
 
 
 @pytest.mark.parametrize("ending", ["bmp", "jpg", "png", "tif", "webp"])
 def test_the_format_that_was_asked_for(service, ending):
-    answer = service.post(("a.png", encode()), format=ending)
-    image = decode(answer.content)
-    assert answer.headers["content-type"] == Image.MIME[image.format]
-    assert f'"a.{ending}"' in answer.headers["content-disposition"]
+    response = service.post(("a.png", encode()), format=ending)
+    image = decode(response.content)
+    assert response.headers["content-type"] == Image.MIME[image.format]
+    assert f'"a.{ending}"' in response.headers["content-disposition"]
     assert image.format.lower().startswith({"jpg": "jpeg"}.get(ending, ending))
 
 
 def test_the_content_says_the_format_not_the_name(service):
-    answer = service.post(("a.jpg", encode(file_format="WEBP", lossless=True)))
-    assert answer.headers["content-type"] == "image/webp"
+    response = service.post(("a.jpg", encode(file_format="WEBP", lossless=True)))
+    assert response.headers["content-type"] == "image/webp"
 
 
 def test_several_come_back_as_a_zip_with_a_report_of_the_bad(service):
     names = ["../../etc/a.png", "a.png", "C:\\x\\A.png", "letter.txt"]
     contents = [encode(seed=seed) for seed in range(3)] + [b"Dear Sir"]
-    answer = service.post(*zip(names, contents, strict=True))
-    assert answer.headers["content-type"] == "application/zip"
-    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    response = service.post(*zip(names, contents, strict=True))
+    assert response.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(response.content))
     assert archive.namelist() == ["a.png", "a (2).png", "A (3).png", "report.txt"]
     assert archive.read("report.txt").startswith(b"letter.txt is not a photo")
     for name, photo in zip(archive.namelist()[:3], contents, strict=False):
-        assert abs(luma(archive.read(name)) - luma(photo)).max() <= 1
+        assert abs(read_luma(archive.read(name)) - read_luma(photo)).max() <= 1
     assert service.is_tidy()
 
 
@@ -173,12 +173,12 @@ def test_several_come_back_as_a_zip_with_a_report_of_the_bad(service):
     ],
 )
 def test_a_bad_parameter(service, fields, part):
-    answer = service.post(("a.png", encode()), **fields)
-    assert answer.status_code == 422
-    assert part in answer.json()["reason"]
+    response = service.post(("a.png", encode()), **fields)
+    assert response.status_code == 422
+    assert part in response.json()["reason"]
 
 
-def bomb():
+def decompression_bomb():
     """A PNG that claims 500 million pixels."""
 
     def chunk(kind, data):
@@ -201,7 +201,7 @@ def gif():
         ("letter.txt", b"Dear Sir", 400, "not a photo"),
         ("a.gif", gif(), 400, "not a photo"),
         ("half.jpg", encode(file_format="JPEG")[:1000], 400, "damaged"),
-        ("bomb.png", bomb(), 413, "pixels"),
+        ("bomb.png", decompression_bomb(), 413, "pixels"),
         ("zeros.png", bytes(3 * 2**20), 413, "too large"),
         ("zeros.png", bytes(100 * 2**20), 413, "Too large"),
         ("../../../etc/passwd", b"root", 400, "passwd is not a photo"),
@@ -209,24 +209,24 @@ def gif():
     ids=["empty", "text", "gif", "half", "bomb", "large", "huge", "name"],
 )
 def test_rubbish(service, name, content, status, words):
-    answer = service.post((name, content))
-    assert answer.status_code == status
-    assert words in answer.json()["reason"]
-    assert "/" not in answer.json()["reason"]
+    response = service.post((name, content))
+    assert response.status_code == status
+    assert words in response.json()["reason"]
+    assert "/" not in response.json()["reason"]
     assert service.is_tidy()
 
 
 def test_of_several_bad_photos_each_is_named(service):
-    answer = service.post(("a.txt", b"text"), ("b.png", encode()[:200]))
-    assert answer.status_code == 400
-    assert "a.txt is not" in answer.json()["reason"]
-    assert "b.png cannot be read" in answer.json()["reason"]
+    response = service.post(("a.txt", b"text"), ("b.png", encode()[:200]))
+    assert response.status_code == 400
+    assert "a.txt is not" in response.json()["reason"]
+    assert "b.png cannot be read" in response.json()["reason"]
 
 
 def test_another_method_is_told_which_to_use(service):
-    answer = httpx.get(f"{service.url}/api/colorize")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
-    assert "POST" in answer.json()["reason"]
+    response = httpx.get(f"{service.url}/api/colorize")
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert "POST" in response.json()["reason"]
     assert httpx.post(f"{service.url}/health").headers["Allow"] == "GET"
 
 
@@ -238,14 +238,14 @@ def test_what_the_page_says_is_bounded(service):
 
 def test_slow_readers_keep_nobody_out(colorizer):
     photo = encode((2000, 2000))
-    with Running(colorizer, received_bytes=2 * len(photo)) as running:
+    with RunningService(colorizer, received_bytes=2 * len(photo)) as running:
         with contextlib.ExitStack() as stack:
             for _ in range(3):
                 client = stack.enter_context(httpx.Client(timeout=60))
                 files = {"photo": ("a.png", photo)}
                 url = f"{running.url}/api/colorize"
-                answer = client.stream("POST", url, files=files)
-                assert stack.enter_context(answer).status_code == 200
+                response = client.stream("POST", url, files=files)
+                assert stack.enter_context(response).status_code == 200
             assert running.post(("a.png", photo)).status_code == 200
 
 
@@ -255,17 +255,17 @@ def test_a_full_disk_is_not_the_clients_fault(service, monkeypatch):
 
     monkeypatch.setattr("colorizer_tf.service.batching.write_photo", fail)
     assert service.post(("a.png", encode())).status_code == 500
-    monkeypatch.setattr("colorizer_tf.service.jobs.FREE_BYTES", 2**62)
-    answer = service.post(("a.png", encode()))
-    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    monkeypatch.setattr("colorizer_tf.service.jobs.MIN_FREE_BYTES", 2**62)
+    response = service.post(("a.png", encode()))
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
 
 
 def test_an_empty_request_and_too_many_photos(service):
-    answer = httpx.post(f"{service.url}/api/colorize")
-    assert answer.status_code == 400
-    assert "No photo" in answer.json()["reason"]
-    answer = service.post(*[("a.png", encode())] * 6)
-    assert answer.status_code == 413
+    response = httpx.post(f"{service.url}/api/colorize")
+    assert response.status_code == 400
+    assert "No photo" in response.json()["reason"]
+    response = service.post(*[("a.png", encode())] * 6)
+    assert response.status_code == 413
 
 
 def test_a_body_without_a_length_is_bounded_too(service):
@@ -276,8 +276,10 @@ def test_a_body_without_a_length_is_bounded_too(service):
             yield bytes(2**20)
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = httpx.post(f"{service.url}/api/colorize", content=body(), headers=headers)
-    assert answer.status_code == 413
+    response = httpx.post(
+        f"{service.url}/api/colorize", content=body(), headers=headers
+    )
+    assert response.status_code == 413
 
 
 def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
@@ -308,13 +310,13 @@ def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
     body += b"\r\n\r\n" + photo + b"\r\n--x--\r\n"
     head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "
     head += b"multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n"
-    with Running(colorizer, stall_seconds=0.5) as running:
+    with RunningService(colorizer, stall_seconds=0.5) as running:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", running.port))
         connection.sendall(head % len(body) + body)
-        wait_for(lambda: len(running.reception.queue) == 1)
-        wait_for(lambda: not len(running.reception.queue), 60)
+        wait_for(lambda: len(running.store.queue) == 1)
+        wait_for(lambda: not len(running.store.queue), 60)
         assert running.is_tidy()
         figures = httpx.get(f"{running.url}/metrics").text
         assert 'route="/api/colorize",status="499"} 1.0' in figures
@@ -337,10 +339,10 @@ def test_each_result_belongs_to_its_photo(service):
     shapes = [(40, 50), (50, 40), (33, 200), (90, 90)]
     photos = [encode(shapes[seed % 4], seed) for seed in range(40)]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda photo: service.post(("a.png", photo)), photos))
-    for photo, answer in zip(photos, answers, strict=True):
-        assert answer.status_code == 200
-        assert abs(luma(answer.content) - luma(photo)).max() <= 1
+        responses = list(pool.map(lambda photo: service.post(("a.png", photo)), photos))
+    for photo, response in zip(photos, responses, strict=True):
+        assert response.status_code == 200
+        assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
     assert service.is_tidy()
 
 
@@ -372,11 +374,11 @@ def wait_for(condition, seconds=10):
 
 def test_a_full_queue_says_when_to_come_again(slow_colorizer):
     with (
-        Running(slow_colorizer, queue_photos=3) as running,
+        RunningService(slow_colorizer, queue_photos=3) as running,
         concurrent.futures.ThreadPoolExecutor(3) as pool,
     ):
         waiting = [pool.submit(running.post, ("a.png", encode())) for _ in range(3)]
-        wait_for(lambda: len(running.reception.queue) == 3)
+        wait_for(lambda: len(running.store.queue) == 3)
         refused = running.post(("a.png", encode()))
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
@@ -390,9 +392,9 @@ def test_a_full_queue_says_when_to_come_again(slow_colorizer):
 
 
 def test_who_goes_away_frees_the_place(slow_colorizer, monkeypatch):
-    noticed, abandon = threading.Event(), batching.Task.abandon
+    noticed, cancel = threading.Event(), batching.Task.cancel
     monkeypatch.setattr(
-        batching.Task, "abandon", lambda task: (abandon(task), noticed.set())
+        batching.Task, "cancel", lambda task: (cancel(task), noticed.set())
     )
 
     async def ask_and_go(running):
@@ -400,21 +402,21 @@ def test_who_goes_away_frees_the_place(slow_colorizer, monkeypatch):
             files = {"photo": ("a.png", encode())}
             url = f"{running.url}/api/colorize"
             asking = asyncio.create_task(client.post(url, files=files))
-            while len(running.reception.queue) < 2:
+            while len(running.store.queue) < 2:
                 await asyncio.sleep(0.02)
             asking.cancel()
 
-    with Running(slow_colorizer, queue_photos=2) as running:
+    with RunningService(slow_colorizer, queue_photos=2) as running:
         threading.Thread(target=running.post, args=[("a.png", encode())]).start()
-        wait_for(lambda: len(running.reception.queue) == 1)
+        wait_for(lambda: len(running.store.queue) == 1)
         asyncio.run(ask_and_go(running))
         assert noticed.wait(10)
         slow_colorizer.go.set()
-        wait_for(lambda: not len(running.reception.queue))
+        wait_for(lambda: not len(running.store.queue))
         gone = 'colorizer_requests_total{route="/api/colorize",status="499"} 1.0'
         wait_for(lambda: gone in httpx.get(f"{running.url}/metrics").text)
         assert running.is_tidy()
-        folder = running.reception.folder
+        folder = running.store.folder
     assert not folder.exists()
 
 
@@ -423,10 +425,10 @@ def test_a_network_that_fails_does_not_take_the_service_along(service, monkeypat
         raise ValueError("no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(service.reception.queue.colorizer, "predict_chroma", fail)
-        answer = service.post(("a.png", encode()))
-        assert answer.status_code == 500
-        assert answer.json() == {"reason": "a.png could not be colorized."}
+        patch.setattr(service.store.queue.colorizer, "predict_chroma", fail)
+        response = service.post(("a.png", encode()))
+        assert response.status_code == 500
+        assert response.json() == {"reason": "a.png could not be colorized."}
     assert service.post(("a.png", encode())).status_code == 200
 
 
@@ -444,18 +446,18 @@ def make_tasks(tmp_path):
 
 
 def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch):
-    monkeypatch.setattr(batching, "PIXELS_AT_WORK", 3000)
+    monkeypatch.setattr(batching, "MAX_LANE_PIXELS", 3000)
     queue = batching.PhotoQueue(slow_colorizer)
     tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
     queue.submit(tasks)
     # Of the large ones, one at a time is at work.
-    wait_for(lambda: all(task.done.running() for task in tasks[3:]))
-    assert [task.done.running() for task in tasks[:3]] == [True, False, False]
-    tasks[1].abandon()
+    wait_for(lambda: all(task.future.running() for task in tasks[3:]))
+    assert [task.future.running() for task in tasks[:3]] == [True, False, False]
+    tasks[1].cancel()
     assert len(queue) == 4
     slow_colorizer.go.set()
     for task in (*tasks[:1], *tasks[2:]):
-        assert task.done.result(30).is_file()
+        assert task.future.result(30).is_file()
     queue.close()
     assert len(queue) == 0
 
@@ -499,9 +501,9 @@ def test_the_pages_refer_to_no_other_host(service):
     scripts = re.findall(r'(?:src|href)="(docs/[^"]+)"', docs)
     assert len(scripts) == 3
     for script in scripts:
-        answer = httpx.get(f"{service.url}/{script}")
-        assert answer.status_code == 200
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        response = httpx.get(f"{service.url}/{script}")
+        assert response.status_code == 200
+        assert "default-src 'self'" in response.headers["content-security-policy"]
     paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
     assert paths.keys() == {"/api/colorize", "/health", "/metrics"}
 
@@ -520,9 +522,9 @@ def test_the_pages_refer_to_no_other_host(service):
     ],
 )
 def test_no_path_on_the_server_can_be_read(service, path):
-    answer = httpx.get(service.url + path)
-    assert answer.status_code in (400, 403, 404)
-    assert "root:" not in answer.text
+    response = httpx.get(service.url + path)
+    assert response.status_code in (400, 403, 404)
+    assert "root:" not in response.text
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -535,10 +537,10 @@ def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, 
         raise ValueError
 
     Image.new("L", (20, 30)).save(tmp_path / "secret.png")
-    shutil.copy(tmp_path / "secret.png", service.reception.folder)
+    shutil.copy(tmp_path / "secret.png", service.store.folder)
     path = {
         "server": tmp_path / "secret.png",
-        "api": service.reception.folder / "secret.png",
+        "api": service.store.folder / "secret.png",
         "elsewhere": "http://127.0.0.1:1/secret.png",
     }[place]
     file = {"path": str(path), "url": str(path), "is_stream": stream}
@@ -561,28 +563,28 @@ def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, 
                     text = "".join(events.iter_text())
                 assert "process_completed" in text
                 assert ".after.jpg" not in text
-    (service.reception.folder / "secret.png").unlink()
-    assert not list(service.reception.page_folder.rglob("*secret*"))
+    (service.store.folder / "secret.png").unlink()
+    assert not list(service.store.page_folder.rglob("*secret*"))
     assert not fetched
 
 
 def test_a_photo_of_the_api_cannot_be_read_through_the_page(service):
-    secret = service.reception.folder / "other.png"
+    secret = service.store.folder / "other.png"
     secret.write_bytes(encode())
-    answer = httpx.get(f"{service.url}/gradio_api/file={secret}")
+    response = httpx.get(f"{service.url}/gradio_api/file={secret}")
     secret.unlink()
-    assert answer.status_code in (403, 404)
+    assert response.status_code in (403, 404)
 
 
 def test_what_the_page_keeps_is_swept_away(service):
-    old = service.reception.page_folder / "old/photo.png"
+    old = service.store.page_folder / "old/photo.png"
     old.parent.mkdir()
     old.write_bytes(encode())
     os.utime(old, (0, 0))
     os.utime(old.parent, (0, 0))
-    service.reception.sweep()
+    service.store.remove_expired()
     assert not old.exists()
-    assert all(path.exists() for path in service.reception.kept)
+    assert all(path.exists() for path in service.store.permanent)
 
 
 def test_nothing_of_a_photo_is_logged_but_size_and_time(service, caplog):
@@ -670,9 +672,9 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
     assert run.returncode == 0
     assert "Traceback" not in error
     for photo, future in zip(photos, asked, strict=True):
-        answer = future.result()
-        assert answer.status_code == 200
-        assert abs(luma(answer.content) - luma(photo)).max() <= 1
+        response = future.result()
+        assert response.status_code == 200
+        assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/health")
     # Gradio leaves a folder, an empty one.

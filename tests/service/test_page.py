@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 import colorizer_tf.service.page  # noqa: E402
 from colorizer_tf.service import build_app  # noqa: E402
 from colorizer_tf.service.jobs import Limits  # noqa: E402
-from colorizer_tf.service.middleware import PatientProtocol  # noqa: E402
+from colorizer_tf.service.middleware import IdleTimeoutProtocol  # noqa: E402
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -38,7 +38,7 @@ def address(build_vivid_generator):
     config = uvicorn.Config(
         build_app(colorizer, Limits(request_bytes=2**20)),
         port=port,
-        http=PatientProtocol,
+        http=IdleTimeoutProtocol,
         ws="none",
     )
     server = uvicorn.Server(config)
