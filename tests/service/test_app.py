@@ -1,4 +1,4 @@
-"""The service's address for programs: good photos, rubbish, load, and the end."""
+"""The address for programs: good photos, rubbish, load, and the end."""
 
 import asyncio
 import concurrent.futures
@@ -17,95 +17,18 @@ import time
 import zipfile
 import zlib
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from colorizer_tf.colorizer import Colorizer
 from colorizer_tf.photos import PhotoError, read_gray
 
-uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
+pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
-from colorizer_tf.service import batching, build_app  # noqa: E402
-from colorizer_tf.service.jobs import Limits, safe_name, unique_name  # noqa: E402
-from colorizer_tf.service.middleware import IdleTimeoutProtocol  # noqa: E402
+import httpx
+from running import RunningService, decode, encode, read_luma, wait_for
 
-
-def encode(shape=(40, 50), seed=0, file_format="PNG", dtype=np.uint8, **options):
-    high = np.iinfo(dtype).max + 1
-    pixels = np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, file_format, **options)
-    return file.getvalue()
-
-
-def decode(content):
-    return Image.open(io.BytesIO(content))
-
-
-def read_luma(content):
-    return np.asarray(decode(content).convert("L")).astype(int)
-
-
-class RunningService:
-    """A service on a free port, in a thread of this process."""
-
-    def __init__(self, colorizer, **limits):
-        self.app = build_app(colorizer, Limits(**limits))
-        self.store = self.app.state.store
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            self.app,
-            port=self.port,
-            http=IdleTimeoutProtocol,
-            ws="none",
-            log_level="info",
-            access_log=False,
-        )
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
-
-    def __enter__(self):
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_):
-        self.server.should_exit = True
-        self.thread.join()
-
-    def post(self, *photos, **fields):
-        files = [("photo", photo) for photo in photos]
-        return httpx.post(
-            f"{self.url}/api/colorize", files=files, data=fields, timeout=60
-        )
-
-    def is_tidy(self, seconds=5):
-        """Whether the temporary folder soon holds nothing but what the page needs."""
-        top = {self.store.folder / "examples", self.store.page_folder}
-        end = time.monotonic() + seconds
-        while set(self.store.folder.iterdir()) - top:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
-        return True
-
-
-@pytest.fixture(scope="module")
-def colorizer(build_vivid_generator):
-    return Colorizer(build_vivid_generator(), working_size=32)
-
-
-@pytest.fixture(scope="module")
-def service(colorizer):
-    limits = {"photo_bytes": 2**21, "request_bytes": 2**23, "photos": 5}
-    with RunningService(colorizer, **limits, stall_seconds=2) as running:
-        yield running
+from colorizer_tf.service import batching
 
 
 def test_one_photo_comes_back_in_colour(service):
@@ -223,32 +146,6 @@ def test_of_several_bad_photos_each_is_named(service):
     assert "b.png cannot be read" in response.json()["reason"]
 
 
-def test_another_method_is_told_which_to_use(service):
-    response = httpx.get(f"{service.url}/api/colorize")
-    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
-    assert "POST" in response.json()["reason"]
-    assert httpx.post(f"{service.url}/health").headers["Allow"] == "GET"
-
-
-def test_what_the_page_says_is_bounded(service):
-    for path in ("queue/join", "cancel", "reset"):
-        url = f"{service.url}/gradio_api/{path}"
-        assert httpx.post(url, content=bytes(2**18 + 1)).status_code == 413
-
-
-def test_slow_readers_keep_nobody_out(colorizer):
-    photo = encode((2000, 2000))
-    with RunningService(colorizer, received_bytes=2 * len(photo)) as running:
-        with contextlib.ExitStack() as stack:
-            for _ in range(3):
-                client = stack.enter_context(httpx.Client(timeout=60))
-                files = {"photo": ("a.png", photo)}
-                url = f"{running.url}/api/colorize"
-                response = client.stream("POST", url, files=files)
-                assert stack.enter_context(response).status_code == 200
-            assert running.post(("a.png", photo)).status_code == 200
-
-
 def test_a_full_disk_is_not_the_clients_fault(service, monkeypatch):
     def fail(*_):
         raise PhotoError("no space")
@@ -268,73 +165,6 @@ def test_an_empty_request_and_too_many_photos(service):
     assert response.status_code == 413
 
 
-def test_a_body_without_a_length_is_bounded_too(service):
-    def body():
-        yield b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"'
-        yield b"\r\n\r\n"
-        for _ in range(100):
-            yield bytes(2**20)
-
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    response = httpx.post(
-        f"{service.url}/api/colorize", content=body(), headers=headers
-    )
-    assert response.status_code == 413
-
-
-def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
-    head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "
-    head += b"multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n--x"
-    begun = [b"", b"POST /api", head, head + bytes(1000)]
-    slow = []
-    for number in range(100):
-        connection = socket.create_connection(("127.0.0.1", service.port))
-        connection.sendall(begun[number % len(begun)])
-        slow.append(connection)
-    start = time.monotonic()
-    assert service.post(("a.png", encode())).status_code == 200
-    assert time.monotonic() - start < 10
-    # What has begun a body is told that it took too long.
-    slow[2].settimeout(20)
-    assert b" 408 " in slow[2].recv(1000)
-    for connection in slow:
-        connection.close()
-    assert service.post(("a.png", encode())).status_code == 200
-    assert service.is_tidy()
-
-
-def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
-    monkeypatch.setattr("colorizer_tf.service.middleware.IDLE_SECONDS", 0.5)
-    photo = encode((2000, 2000))
-    body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"'
-    body += b"\r\n\r\n" + photo + b"\r\n--x--\r\n"
-    head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "
-    head += b"multipart/form-data; boundary=x\r\nContent-Length: %d\r\n\r\n"
-    with RunningService(colorizer, stall_seconds=0.5) as running:
-        connection = socket.socket()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", running.port))
-        connection.sendall(head % len(body) + body)
-        wait_for(lambda: len(running.store.queue) == 1)
-        wait_for(lambda: not len(running.store.queue), 60)
-        assert running.is_tidy()
-        figures = httpx.get(f"{running.url}/metrics").text
-        assert 'route="/api/colorize",status="499"} 1.0' in figures
-    connection.close()
-
-
-def test_a_silent_connection_is_closed(service, monkeypatch):
-    monkeypatch.setattr("colorizer_tf.service.middleware.IDLE_SECONDS", 0.2)
-    for begun in (b"", b"GET /health HTTP/1.1\r\nX-Slow: "):
-        with socket.create_connection(("127.0.0.1", service.port)) as connection:
-            connection.sendall(begun)
-            connection.settimeout(10)
-            try:
-                assert connection.recv(1000) == b""
-            except ConnectionResetError:
-                pass
-
-
 def test_each_result_belongs_to_its_photo(service):
     shapes = [(40, 50), (50, 40), (33, 200), (90, 90)]
     photos = [encode(shapes[seed % 4], seed) for seed in range(40)]
@@ -344,32 +174,6 @@ def test_each_result_belongs_to_its_photo(service):
         assert response.status_code == 200
         assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
     assert service.is_tidy()
-
-
-class SlowColorizer(Colorizer):
-    """Waits until it is let go."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.go = threading.Event()
-        self.batches = []
-
-    def predict_chroma(self, lumas):
-        self.go.wait(30)
-        self.batches.append(len(lumas))
-        return super().predict_chroma(lumas)
-
-
-@pytest.fixture
-def slow_colorizer(generator):
-    return SlowColorizer(generator, working_size=32)
-
-
-def wait_for(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_full_queue_says_when_to_come_again(slow_colorizer):
@@ -432,49 +236,6 @@ def test_a_network_that_fails_does_not_take_the_service_along(service, monkeypat
     assert service.post(("a.png", encode())).status_code == 200
 
 
-@pytest.fixture
-def make_tasks(tmp_path):
-    def make(shapes):
-        tasks = []
-        for number, shape in enumerate(shapes):
-            path = tmp_path / f"{number}.png"
-            path.write_bytes(encode(shape, number))
-            tasks.append(batching.Task(path, tmp_path / f"{number}_.png", shape))
-        return tasks
-
-    return make
-
-
-def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch):
-    monkeypatch.setattr(batching, "MAX_LANE_PIXELS", 3000)
-    queue = batching.PhotoQueue(slow_colorizer)
-    tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
-    queue.submit(tasks)
-    # Of the large ones, one at a time is at work.
-    wait_for(lambda: all(task.future.running() for task in tasks[3:]))
-    assert [task.future.running() for task in tasks[:3]] == [True, False, False]
-    tasks[1].cancel()
-    assert len(queue) == 4
-    slow_colorizer.go.set()
-    for task in (*tasks[:1], *tasks[2:]):
-        assert task.future.result(30).is_file()
-    queue.close()
-    assert len(queue) == 0
-
-
-def test_the_queue_is_bounded_in_pixels_and_can_be_closed(slow_colorizer, make_tasks):
-    queue = batching.PhotoQueue(slow_colorizer, max_pixels=3000)
-    first, second = make_tasks([(60, 70), (40, 50)])
-    queue.submit([first])  # an empty queue takes a photo of any size
-    with pytest.raises(batching.QueueFullError):
-        queue.submit([second])
-    slow_colorizer.go.set()
-    queue.close()
-    assert first.result.is_file()
-    with pytest.raises(batching.QueueFullError):
-        queue.submit([second])
-
-
 def test_the_figures(service):
     service.post(("a.png", encode()))
     service.post(("a.txt", b"text"))
@@ -486,45 +247,6 @@ def test_the_figures(service):
         r"colorizer_queue_photos 0",
     ):
         assert re.search(line, figures)
-
-
-def test_the_pages_refer_to_no_other_host(service):
-    docs = httpx.get(f"{service.url}/docs").text
-    page = httpx.get(f"{service.url}/").text
-    config = httpx.get(f"{service.url}/config").text
-    styles = httpx.get(f"{service.url}/theme.css").text
-    for text in (docs, page, styles):
-        hosts = set(re.findall(r"(?:https?:)?//([\w.-]+\.[a-z]{2,}|[\d.]+:)", text))
-        # The World Wide Web Consortium's is but a name, of what SVG is.
-        assert hosts <= {"127.0.0.1:", "www.w3.org"}
-    assert "gradio_api" in config
-    scripts = re.findall(r'(?:src|href)="(docs/[^"]+)"', docs)
-    assert len(scripts) == 3
-    for script in scripts:
-        response = httpx.get(f"{service.url}/{script}")
-        assert response.status_code == 200
-        assert "default-src 'self'" in response.headers["content-security-policy"]
-    paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
-    assert paths.keys() == {"/api/colorize", "/health", "/metrics"}
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/gradio_api/file=/etc/passwd",
-        "/gradio_api/file=../../../../../etc/passwd",
-        "/gradio_api/file=http://127.0.0.1/x",
-        "/gradio_api/proxy=http://127.0.0.1/x",
-        "/file=/etc/passwd",
-        "/docs/scripts/..%2f..%2f__init__.py",
-        "/assets/..%2f..%2f..%2f__init__.py",
-        "/static/..%2f..%2f..%2f__init__.py",
-    ],
-)
-def test_no_path_on_the_server_can_be_read(service, path):
-    response = httpx.get(service.url + path)
-    assert response.status_code in (400, 403, 404)
-    assert "root:" not in response.text
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -576,36 +298,12 @@ def test_a_photo_of_the_api_cannot_be_read_through_the_page(service):
     assert response.status_code in (403, 404)
 
 
-def test_what_the_page_keeps_is_swept_away(service):
-    old = service.store.page_folder / "old/photo.png"
-    old.parent.mkdir()
-    old.write_bytes(encode())
-    os.utime(old, (0, 0))
-    os.utime(old.parent, (0, 0))
-    service.store.remove_expired()
-    assert not old.exists()
-    assert all(path.exists() for path in service.store.permanent)
-
-
 def test_nothing_of_a_photo_is_logged_but_size_and_time(service, caplog):
     with caplog.at_level("INFO"):
         service.post(("secret.png", encode()), ("hidden.txt", b"text"))
     assert "50x40" in caplog.text
     assert "secret" not in caplog.text
     assert "hidden" not in caplog.text
-
-
-def test_names():
-    assert safe_name("../a b.jpeg") == "a b.jpeg"
-    assert safe_name("..\\..\\x.png", ".jpg") == "x.jpg"
-    assert safe_name("мама.tif", ".tif") == "мама.tif"
-    assert safe_name("a.JPEG", ".jpg") == "a.JPEG"
-    assert safe_name("") == safe_name("..") == safe_name(None) == "photo"
-    assert safe_name("a\0\n:b.png") == "a_b.png"
-    assert len(safe_name("x" * 1000 + ".png")) < 80
-    taken = {"a.png"}
-    assert unique_name("A.png", taken) == "A (2).png"
-    assert unique_name("a.png", taken) == "a (3).png"
 
 
 @pytest.fixture(scope="module")
