@@ -32,7 +32,7 @@ browser:
 			&& apt-get update -qq \
 			&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
 				--no-install-recommends chromium >/dev/null; } \
-		|| echo "No Chromium, and none could be installed: see tests/test_page.py."
+		|| echo "No Chromium, and none could be installed: see tests/service/test_page.py."
 
 photos: $(VENV)/installed
 	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"

@@ -19,7 +19,7 @@ import skimage.data
 
 import colorizer_tf as ct
 from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED, colourfulness
-from colorizer_tf.upsampling import CHROMA_STEP, fit_chroma, paint
+from colorizer_tf.upsampling import CHROMA_SUBSAMPLING, fit_chroma, paint
 
 EMBEDDED = ("astronaut.png", "coffee.png", "rocket.jpg", "chelsea.png", "retina.jpg")
 EMBEDDED += ("motorcycle_left.png",)
@@ -85,7 +85,7 @@ def bring_down_and_up(photo, size, bring_up):
     height, width = (round(scale * side) for side in luma.shape)
     luma = resize(luma, height, width, cv2.INTER_AREA)
     chroma = resize(chroma, height, width, cv2.INTER_AREA)
-    small = (max(1, height // CHROMA_STEP), max(1, width // CHROMA_STEP))
+    small = (max(1, height // CHROMA_SUBSAMPLING), max(1, width // CHROMA_SUBSAMPLING))
     chroma = resize(chroma, *small, cv2.INTER_AREA)
     if bring_up in (guided_filter, METHODS["fit_chroma"]):
         chroma = resize(chroma, height, width, cv2.INTER_LINEAR)

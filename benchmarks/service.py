@@ -1,6 +1,6 @@
 """200 requests to the service, 16 at a time, against the same photos as a folder.
 
-Photos of 150x150 and of 2 megapixels take turns. Each answer is compared with the
+Photos of 150x150 and of 2 megapixels take turns. Each response is compared with the
 photo that was sent; both rates come from the same run, and the peak memory is that
 of the service's own process. The photos are made of the embedded sample.
 
@@ -73,19 +73,19 @@ def start_service(weights):
 
 
 def ask(client, photo):
-    """Sends a photo; returns the answer and the seconds it took."""
+    """Sends a photo; returns the response and the seconds it took."""
     start = time.perf_counter()
     files = {"photo": (photo.name, photo.read_bytes())}
-    answer = client.post("/api/colorize", files=files)
-    return answer, time.perf_counter() - start
+    response = client.post("/api/colorize", files=files)
+    return response, time.perf_counter() - start
 
 
-def is_of(answer, photo):
-    """Whether the answer is this photo, in colour or not."""
-    if answer.status_code != 200:
+def is_of(response, photo):
+    """Whether the response is this photo, in colour or not."""
+    if response.status_code != 200:
         return False
     sent = cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE)
-    content = np.frombuffer(answer.content, np.uint8)
+    content = np.frombuffer(response.content, np.uint8)
     received = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
     return sent.shape == received.shape and cv2.absdiff(sent, received).mean() < (
         TOLERANCE
@@ -115,18 +115,18 @@ def main():
             for photo in photos[: len(SIZES)]:
                 ask(client, photo)  # warms up
             start = time.perf_counter()
-            answers = list(pool.map(lambda photo: ask(client, photo), photos))
+            responses = list(pool.map(lambda photo: ask(client, photo), photos))
             rate = len(photos) / (time.perf_counter() - start)
         service.send_signal(signal.SIGTERM)
         service.wait()
         # Before and after the service: what else the machine does may change.
         reached = max(reached, folder_rate(colorizer, photos, Path(folder) / "after"))
         right = sum(
-            is_of(answer, photo)
-            for (answer, _), photo in zip(answers, photos, strict=True)
+            is_of(response, photo)
+            for (response, _), photo in zip(responses, photos, strict=True)
         )
-    answered = sum(answer.status_code == 200 for answer, _ in answers)
-    seconds = [seconds for _, seconds in answers]
+    answered = sum(response.status_code == 200 for response, _ in responses)
+    seconds = [seconds for _, seconds in responses]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(
         f"{os.cpu_count()} cores; {args.count} requests, {args.at_once} at a time: "

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from colorizer_tf.color import colourfulness, rgb_to_luma
 from colorizer_tf.photos import read_photo, shrink_photo, to_gray
 
-LARGEST_SIDE = 512
+MAX_SIDE = 512
 PALETTE_EDGES = np.linspace(-110, 110, 45)
 
 
@@ -110,7 +110,7 @@ def evaluate(colorizer, photos):
 
 def read_original(path):
     """Reads a photo as `evaluate` does: uint8 RGB, at most 512 pixels a side."""
-    return shrink_photo(read_photo(path), LARGEST_SIDE)
+    return shrink_photo(read_photo(path), MAX_SIDE)
 
 
 def format_measures(rows):

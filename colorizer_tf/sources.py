@@ -25,7 +25,7 @@ PHOTO_COUNT = 2791
 PHOTO_DIGEST = "dcda9826f429460050ff668dd6f2b8c0e9751394c3714abae2001f73a8fa8e40"
 
 SAMPLE_TILE = 150
-SAMPLE_SIDES = {
+SAMPLE_SPLIT = {
     "train": ("astronaut", "coffee", "rocket"),
     "validation": ("motorcycle",),
     "test": ("cat",),
@@ -87,12 +87,12 @@ def sample_split(folder=None):
     folder = Path(folder or PROJECT / "data/sample")
     if not folder.is_dir():
         with _whole_folder(folder) as unfinished:
-            for side, names in SAMPLE_SIDES.items():
+            for side, names in SAMPLE_SPLIT.items():
                 (unfinished / side).mkdir()
                 for name in names:
                     _write_tiles(_sample_photo(name), unfinished / side / name)
     print(f"The sample of five photographs, cut into tiles: {folder}")
-    sides = {side: find_photos(folder / side) for side in SAMPLE_SIDES}
+    sides = {side: find_photos(folder / side) for side in SAMPLE_SPLIT}
     split = Split(**sides, source="sample")
     print(split)
     return split
@@ -110,7 +110,7 @@ def gray_sample(folder=None):
     folder = Path(folder or PROJECT / "data/sample_gray")
     if not folder.is_dir():
         with _whole_folder(folder) as unfinished:
-            for name in itertools.chain(*SAMPLE_SIDES.values()):
+            for name in itertools.chain(*SAMPLE_SPLIT.values()):
                 gray = Image.fromarray(to_gray(_sample_photo(name)))
                 gray.save(unfinished / f"{name}.jpg", quality=95)
     return folder

@@ -15,7 +15,7 @@ import numpy as np
 
 from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED
 
-CHROMA_STEP = 4
+CHROMA_SUBSAMPLING = 4
 SIGMA = 0.8
 EPSILON = 1e-3
 BAND_PIXELS = 2**16
@@ -59,7 +59,10 @@ def fit_chroma(luma, chroma):
         smooth, and a quarter of the work.
     """
     height, width = luma.shape
-    quarter = (max(1, width // CHROMA_STEP), max(1, height // CHROMA_STEP))
+    quarter = (
+        max(1, width // CHROMA_SUBSAMPLING),
+        max(1, height // CHROMA_SUBSAMPLING),
+    )
     half = (-(-width // 2), -(-height // 2))
 
     def soften(plane):

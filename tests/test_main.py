@@ -104,7 +104,8 @@ def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop)
 
 def test_serve_without_its_parts_says_what_to_install(weights, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi_offline", None)
-    monkeypatch.delitem(sys.modules, "colorizer_tf.service", raising=False)
+    for name in ("colorizer_tf.service", "colorizer_tf.service.app"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     assert main(["serve", "--weights", weights]) == 1
     error = capsys.readouterr().err
     assert error.startswith("Error: The service needs fastapi_offline")

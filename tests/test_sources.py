@@ -176,7 +176,7 @@ def photographs(paths):
 
 
 def test_the_sample_is_split_by_photograph(sample):
-    sides = [photographs(getattr(sample, side)) for side in sources.SAMPLE_SIDES]
+    sides = [photographs(getattr(sample, side)) for side in sources.SAMPLE_SPLIT]
 
     assert all(sides)
     assert len(set.union(*sides)) == sum(map(len, sides)) == 5
@@ -213,7 +213,7 @@ def test_the_gray_sample_is_the_photographs_whole_and_without_colour(tmp_path):
     folder = gray_sample(tmp_path / "gray")
 
     photos = {path.stem: read_photo(path) for path in folder.iterdir()}
-    assert photos.keys() == set(itertools.chain(*sources.SAMPLE_SIDES.values()))
+    assert photos.keys() == set(itertools.chain(*sources.SAMPLE_SPLIT.values()))
     assert photos["cat"].shape == skimage.data.cat().shape
     assert all(np.ptp(photo, axis=-1).max() == 0 for photo in photos.values())
 

@@ -47,5 +47,5 @@ def test_it_comes_with_the_package_and_its_card(tmp_path):
         name = "colorizer_tf/weights/generator.keras"
         assert package.getinfo(name).file_size == ct.Colorizer.WEIGHTS.stat().st_size
     assert "colorizer_tf/weights/README.md" in names
-    modules = (PROJECT / "colorizer_tf").glob("*.py")
-    assert {f"colorizer_tf/{path.name}" for path in modules} <= names
+    modules = (PROJECT / "colorizer_tf").rglob("*.py")
+    assert {str(path.relative_to(PROJECT)) for path in modules} <= names

@@ -1,4 +1,4 @@
-"""The service: a page to drop photos on, and an address for programs."""
+"""The application: its routes, and the server that runs it."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,13 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from colorizer_tf.guard import Guard, PatientProtocol, answer
-from colorizer_tf.page import mount_page
-from colorizer_tf.reception import REPORT, Limits, Reception, Refusal, write_zip
+from colorizer_tf.service.jobs import REPORT, JobError, JobStore, Limits, write_zip
+from colorizer_tf.service.middleware import (
+    IdleTimeoutProtocol,
+    LimitsMiddleware,
+    error_response,
+)
+from colorizer_tf.service.page import mount_page
 
 MEDIA_TYPES = {
     ".bmp": "image/bmp",
@@ -38,8 +42,8 @@ MAX_STRENGTH = 10
 _FILES_SCHEMA = WithJsonSchema(
     {"type": "array", "items": {"type": "string", "format": "binary"}}
 )
-# An answer of so many bytes is sent from memory: that takes half the time.
-SMALL_ANSWER = 2**21
+# A response of so many bytes is sent from memory: that takes half the time.
+MAX_IN_MEMORY_BYTES = 2**21
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -52,7 +56,7 @@ def build_app(colorizer, limits=None):
     """
     limits = limits or Limits()
     colorizer.freeze()
-    reception = Reception(colorizer, limits)
+    store = JobStore(colorizer, limits)
     app = FastAPI(
         title="colorizer_tf",
         description="Gives black-and-white photographs their colours.",
@@ -60,47 +64,46 @@ def build_app(colorizer, limits=None):
         redoc_url=None,
         lifespan=_lifespan,
     )
-    app.state.reception = reception
+    app.state.store = store
     requests = Counter(
         "colorizer_requests",
         "Requests, by route and status",
         ["route", "status"],
-        registry=reception.registry,
+        registry=store.registry,
     )
     seconds = Histogram(
         "colorizer_request_seconds",
         "Seconds from a request's first byte to its answer's last",
         ["route"],
-        registry=reception.registry,
+        registry=store.registry,
     )
     app.add_middleware(
-        Guard, reception=reception, limits=limits, requests=requests, seconds=seconds
+        LimitsMiddleware, store=store, limits=limits, requests=requests, seconds=seconds
     )
-    app.exception_handler(Refusal)(_answer_refusal)
-    app.exception_handler(RequestValidationError)(_answer_wrong_parameter)
-    app.exception_handler(HTTPException)(_answer_http_error)
-    _add_api(app, reception)
+    app.exception_handler(RequestValidationError)(_handle_validation_error)
+    app.exception_handler(HTTPException)(_handle_http_error)
+    _add_api(app, store)
     _add_docs(app)
-    mount_page(app, reception)
+    mount_page(app, store)
     return app
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app):
-    reception = app.state.reception
+    store = app.state.store
 
-    async def sweep():
+    async def remove_expired():
         while True:
-            await asyncio.sleep(min(60, reception.limits.page_seconds))
-            await run_in_threadpool(reception.sweep)
+            await asyncio.sleep(min(60, store.limits.page_seconds))
+            await run_in_threadpool(store.remove_expired)
 
-    sweeping = asyncio.create_task(sweep())
+    cleanup = asyncio.create_task(remove_expired())
     yield
-    sweeping.cancel()
-    await run_in_threadpool(reception.close)
+    cleanup.cancel()
+    await run_in_threadpool(store.close)
 
 
-def _add_api(app, reception):
+def _add_api(app, store):
     @app.post(
         "/api/colorize",
         tags=["photos"],
@@ -135,13 +138,13 @@ def _add_api(app, reception):
     ):
         """Colorizes a photo, or several."""
         start = time.perf_counter()
-        folder = reception.folder / uuid.uuid4().hex
+        folder = store.folder / uuid.uuid4().hex
         try:
-            entries = await run_in_threadpool(
-                _enter, reception, photo, folder, strength, format
+            jobs = await run_in_threadpool(
+                _submit, store, photo, folder, strength, format
             )
-            await _wait(request, entries)
-            response = await run_in_threadpool(_respond, reception, entries, folder)
+            await _wait_for(request, jobs)
+            response = await run_in_threadpool(_build_response, store, jobs, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -149,7 +152,7 @@ def _add_api(app, reception):
             "photos: %d, %.2f MB, %s, %.2f s",
             len(photo),
             sum(upload.size for upload in photo) / 1e6,
-            "+".join("{}x{}".format(*e.task.size[::-1]) for e in entries if e.task),
+            "+".join("{}x{}".format(*job.task.size[::-1]) for job in jobs if job.task),
             time.perf_counter() - start,
         )
         return response
@@ -157,14 +160,12 @@ def _add_api(app, reception):
     @app.get("/health", tags=["state"])
     async def health():
         """Whether the service is up, and how many photos it has to do."""
-        return {"status": "ok", "queue": len(reception.queue)}
+        return {"status": "ok", "queue": len(store.queue)}
 
     @app.get("/metrics", tags=["state"], response_class=Response)
     async def metrics():
         """Figures for Prometheus."""
-        return Response(
-            generate_latest(reception.registry), media_type=CONTENT_TYPE_LATEST
-        )
+        return Response(generate_latest(store.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _describe_error(description):
@@ -191,8 +192,8 @@ def _add_docs(app):
         )
 
 
-def _enter(reception, uploads, folder, *options):
-    """Writes uploads into a folder, and enters them."""
+def _submit(store, uploads, folder, *options):
+    """Writes uploads into a folder, and submits them."""
     folder.mkdir()
     photos = []
     for number, upload in enumerate(uploads):
@@ -201,51 +202,51 @@ def _enter(reception, uploads, folder, *options):
             shutil.copyfileobj(upload.file, file, 2**20)
         upload.file.close()  # frees the room that it takes
         photos.append((path, upload.filename))
-    return reception.enter(photos, folder, *options)
+    return store.submit(photos, folder, *options)
 
 
-async def _wait(request, entries):
+async def _wait_for(request, jobs):
     """Waits until all photos are done; if the client has gone, gives them up."""
-    futures = [asyncio.wrap_future(entry.task.done) for entry in entries if entry.task]
+    futures = [asyncio.wrap_future(job.task.future) for job in jobs if job.task]
     waiting = set(futures)
     try:
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=0.5)
             if waiting and await request.is_disconnected():
-                for entry in entries:
-                    if entry.task:
-                        entry.task.abandon()
+                for job in jobs:
+                    if job.task:
+                        job.task.cancel()
     finally:
         await asyncio.gather(*futures, return_exceptions=True)
 
 
-def _respond(reception, entries, folder):
-    """Returns the answer to a request whose photos are done."""
-    for entry in entries:
-        reception.settle(entry)
-    refusals = [entry.refusal for entry in entries if entry.refusal]
-    if len(refusals) == len(entries):
-        reasons = " ".join(refusal.reason for refusal in refusals)
-        raise Refusal(refusals[0].status, refusals[0].kind, reasons)
-    if len(entries) == 1:
-        path = entries[0].task.result
+def _build_response(store, jobs, folder):
+    """Returns the response to a request whose photos are done."""
+    for job in jobs:
+        store.finish(job)
+    errors = [job.error for job in jobs if job.error]
+    if len(errors) == len(jobs):
+        detail = " ".join(error.detail for error in errors)
+        raise JobError(errors[0].status_code, errors[0].code, detail)
+    if len(jobs) == 1:
+        path = jobs[0].task.result
     else:
         path = folder / "colorized.zip"
-        write_zip(path, entries)
-    media_type = MEDIA_TYPES.get(_plain_ending(path), "application/zip")
-    response = _LastingResponse(path, media_type=media_type, filename=path.name)
-    if path.stat().st_size > SMALL_ANSWER:
+        write_zip(path, jobs)
+    media_type = MEDIA_TYPES.get(_normal_extension(path), "application/zip")
+    response = _TemporaryFileResponse(path, media_type=media_type, filename=path.name)
+    if path.stat().st_size > MAX_IN_MEMORY_BYTES:
         return response
     content = path.read_bytes()
     shutil.rmtree(folder, ignore_errors=True)
     return Response(content, headers=response.headers)
 
 
-def _plain_ending(path):
+def _normal_extension(path):
     return {".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
 
 
-class _LastingResponse(FileResponse):
+class _TemporaryFileResponse(FileResponse):
     """A file whose folder lasts until it is sent, or the client has gone."""
 
     chunk_size = 2**16
@@ -259,31 +260,27 @@ class _LastingResponse(FileResponse):
             )
 
 
-async def _answer_refusal(request, refusal):
-    return answer(refusal.status, refusal.reason)
-
-
-async def _answer_wrong_parameter(request, error):
+async def _handle_validation_error(request, error):
     problems = error.errors()
     if any(
         problem["loc"][:2] in (("body",), ("body", "photo")) for problem in problems
     ):
-        return answer(400, "No photo came in: send it as the file `photo`.")
+        return error_response(400, "No photo came in: send it as the file `photo`.")
     reasons = [f"{problem['loc'][-1]}: {problem['msg']}" for problem in problems]
-    return answer(422, "; ".join(reasons))
+    return error_response(422, "; ".join(reasons))
 
 
-async def _answer_http_error(request, error):
-    return answer(error.status_code, str(error.detail))
+async def _handle_http_error(request, error):
+    return error_response(error.status_code, str(error.detail))
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config, reception):
+    def __init__(self, config, store):
         super().__init__(config)
-        self._reception = reception
+        self._store = store
 
     def handle_exit(self, sig, frame):
-        self._reception.ending = True
+        self._store.should_exit = True
         super().handle_exit(sig, frame)
 
 
@@ -295,8 +292,8 @@ def serve(colorizer, host="127.0.0.1", port=8000, limits=None):
         host=host,
         port=port,
         loop="asyncio",
-        http=PatientProtocol,
+        http=IdleTimeoutProtocol,
         ws="none",
         access_log=False,  # addresses on the page hold names of photos
     )
-    _Server(config, app.state.reception).run()
+    _Server(config, app.state.store).run()

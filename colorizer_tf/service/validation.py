@@ -1,4 +1,4 @@
-"""What a file from a stranger is, found out before it can do any harm."""
+"""What an uploaded file is, found out before it can do any harm."""
 
 import struct
 from functools import partial
@@ -9,8 +9,8 @@ from colorizer_tf.photos import PhotoError, open_photo
 MAX_STRIPS = 2**17
 # Pixels times scans of a JPEG, which is some 40 seconds: each scan of a progressive
 # one is a pass over all pixels.
-MAX_SCANNED = 2**36
-_ENDINGS = {
+MAX_SCANNED_PIXELS = 2**36
+_EXTENSIONS = {
     "BMP": ".bmp",
     "JPEG": ".jpg",
     "PNG": ".png",
@@ -19,30 +19,33 @@ _ENDINGS = {
 }
 # Of a TIFF, plain and big: where its first directory's place stands, and as what;
 # the number of entries; and of an entry, the tag, the type and the count.
-_LAYOUTS = {42: (4, "I", "H", "HHI4x"), 43: (8, "Q", "Q", "HHQ8x")}
+_TIFF_LAYOUTS = {42: (4, "I", "H", "HHI4x"), 43: (8, "Q", "Q", "HHQ8x")}
 _STRIP_TAGS = (273, 279, 324, 325)
 
 
-def identify_photo(path):
+def validate_photo(path):
     """Returns what a photo is by its content, whatever its name says.
 
     Returns:
-        The ending of its format, one of `EXTENSIONS`, and its (height, width),
+        The extension of its format, one of `EXTENSIONS`, and its (height, width),
         not turned.
 
     Raises:
-        PhotoError: as `photo_size`, for a format without such an ending, and for
+        PhotoError: as `photo_size`, for a format without such an extension, and for
             what is made to take hours or gigabytes to read.
     """
     if _count_strips(path) > MAX_STRIPS:
         raise PhotoError(f"{path} cannot be read as a photo: it has too many strips")
-    with open_photo(path, tuple(_ENDINGS)) as image:
+    with open_photo(path, tuple(_EXTENSIONS)) as image:
         # A phone's JPEG of several pictures opens as MPO.
-        ending = _ENDINGS.get(image.format, ".jpg")
+        extension = _EXTENSIONS.get(image.format, ".jpg")
         size = image.height, image.width
-    if ending == ".jpg" and _count_scans(path) * size[0] * size[1] > MAX_SCANNED:
+    if (
+        extension == ".jpg"
+        and _count_scans(path) * size[0] * size[1] > MAX_SCANNED_PIXELS
+    ):
         raise PhotoError(f"{path} cannot be read as a photo: it has too many scans")
-    return ending, size
+    return extension, size
 
 
 def _count_scans(path):
@@ -61,7 +64,7 @@ def _count_strips(path):
             return 0
         try:
             (version,) = struct.unpack_from(order + "H", head, 2)
-            place, offset, number, entry = _LAYOUTS[version]
+            place, offset, number, entry = _TIFF_LAYOUTS[version]
             file.seek(*struct.unpack_from(order + offset, head, place))
             number, entry = struct.Struct(order + number), struct.Struct(order + entry)
             (entries,) = number.unpack(file.read(number.size))

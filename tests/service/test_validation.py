@@ -3,9 +3,12 @@ import struct
 import pytest
 from PIL import Image
 
-from colorizer_tf import inspection
-from colorizer_tf.inspection import identify_photo
 from colorizer_tf.photos import PhotoError
+
+pytest.importorskip("uvicorn", reason="needs the extra `service`")
+
+from colorizer_tf.service import validation
+from colorizer_tf.service.validation import validate_photo
 
 
 @pytest.mark.parametrize(
@@ -14,26 +17,26 @@ from colorizer_tf.photos import PhotoError
 )
 def test_a_photo_is_known_by_its_content(tmp_path, ending, file_format):
     Image.new("L", (30, 20)).save(tmp_path / "a.webp", file_format)
-    assert identify_photo(tmp_path / "a.webp") == (ending, (20, 30))
+    assert validate_photo(tmp_path / "a.webp") == (ending, (20, 30))
 
 
 def test_what_is_no_photo_of_these_formats_is_refused(tmp_path):
     Image.new("L", (30, 20)).save(tmp_path / "a.gif")
     with pytest.raises(PhotoError, match="cannot be read"):
-        identify_photo(tmp_path / "a.gif")
+        validate_photo(tmp_path / "a.gif")
 
 
 def test_a_jpeg_of_too_many_scans_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(inspection, "MAX_SCANNED", 20 * 64 * 64)
+    monkeypatch.setattr(validation, "MAX_SCANNED_PIXELS", 20 * 64 * 64)
     path = tmp_path / "a.jpg"
     Image.new("L", (64, 64), 90).save(path, progressive=True)
-    assert identify_photo(path) == (".jpg", (64, 64))
+    assert validate_photo(path) == (".jpg", (64, 64))
     content = path.read_bytes()
     last_scan = content[content.rindex(b"\xff\xda") : -2]
     path.write_bytes(content[:-2] + 20 * last_scan + content[-2:])
 
     with pytest.raises(PhotoError, match="scans"):
-        identify_photo(path)
+        validate_photo(path)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -49,9 +52,9 @@ def test_a_tiff_of_too_many_strips_is_refused(tmp_path, order, big):
     (tmp_path / "a.tif").write_bytes(head + table)
 
     with pytest.raises(PhotoError, match="strips"):
-        identify_photo(tmp_path / "a.tif")
+        validate_photo(tmp_path / "a.tif")
 
 
 def test_a_tiff_of_strips_is_identified(tmp_path):
     Image.new("L", (30, 400)).save(tmp_path / "a.tif", strip_size=30)
-    assert identify_photo(tmp_path / "a.tif") == (".tif", (400, 30))
+    assert validate_photo(tmp_path / "a.tif") == (".tif", (400, 30))

@@ -14,7 +14,7 @@ import gradio as gr
 from PIL import Image
 
 from colorizer_tf.photos import PhotoError, find_photos, read_photo, shrink_photo
-from colorizer_tf.reception import Refusal, write_zip
+from colorizer_tf.service.jobs import JobError, write_zip
 from colorizer_tf.sources import gray_sample
 
 PREVIEW_SIDE = 1600
@@ -74,7 +74,7 @@ TEXTS = {
 # handle moved by the arrow keys, as if by the mouse, the notice read aloud, names
 # for what Gradio leaves without. The strength is moved, not typed: half a number
 # would be taken for a wrong one.
-_SCRIPT = """() => {
+_JS = """() => {
   document.documentElement.lang = navigator.language;
   const move = (handle, step) => {
     const box = handle.getBoundingClientRect();
@@ -113,31 +113,31 @@ _SCRIPT = """() => {
   };
   new MutationObserver(equip).observe(document.body, {childList: true, subtree: true});
 }"""
-_STYLE = """
+_CSS = """
 .gradio-container { width: 100% !important; max-width: 960px !important;
   margin: 0 auto !important; }
 footer, .toast-title { display: none !important; }
 input[type=range]:focus-visible { outline: 2px solid var(--color-accent); }
 """
 # One large preview at a time: it is decoded as a whole.
-_previewing = threading.Lock()
+_preview_lock = threading.Lock()
 
 
-def mount_page(app, reception):
+def mount_page(app, store):
     """Mounts the page at the root of a FastAPI application."""
     # Gradio takes its temporary folder from here alone.
-    os.environ["GRADIO_TEMP_DIR"] = str(reception.page_folder)
-    words = gr.I18n(**TEXTS)
+    os.environ["GRADIO_TEMP_DIR"] = str(store.page_folder)
+    i18n = gr.I18n(**TEXTS)
     gr.mount_gradio_app(
         app,
-        _build_page(reception, words),
+        _build_page(store, i18n),
         path="/",
-        i18n=words,
+        i18n=i18n,
         theme=gr.themes.Default(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
-        css=_STYLE,
-        js=_SCRIPT,
+        css=_CSS,
+        js=_JS,
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -145,26 +145,26 @@ def mount_page(app, reception):
         enable_monitoring=False,
         show_error=False,
     )
-    reception.kept = set(reception.page_folder.rglob("*"))  # the examples
+    store.permanent = set(store.page_folder.rglob("*"))  # the examples
 
 
-def _build_page(reception, words):
-    examples = find_photos(gray_sample(reception.folder / "examples"))
+def _build_page(store, i18n):
+    examples = find_photos(gray_sample(store.folder / "examples"))
     with gr.Blocks(title="colorizer_tf", analytics_enabled=False) as page:
-        gr.Markdown(words("title"), elem_id="title")
-        gr.Markdown(words("intro"))
+        gr.Markdown(i18n("title"), elem_id="title")
+        gr.Markdown(i18n("intro"))
         photos = gr.File(
-            label=words("drop"), file_count="multiple", height=220, elem_id="photos"
+            label=i18n("drop"), file_count="multiple", height=220, elem_id="photos"
         )
         notice = gr.Markdown(elem_id="notice", visible=False)
         strength = gr.Slider(
-            0, MAX_STRENGTH, 1, step=0.1, label=words("strength"), elem_id="strength"
+            0, MAX_STRENGTH, 1, step=0.1, label=i18n("strength"), elem_id="strength"
         )
         choice = gr.Radio(
-            label=words("choice"), type="index", visible=False, elem_id="choice"
+            label=i18n("choice"), type="index", visible=False, elem_id="choice"
         )
         compare = gr.ImageSlider(
-            label=words("compare"),
+            label=i18n("compare"),
             type="filepath",
             interactive=False,
             visible=False,
@@ -172,21 +172,21 @@ def _build_page(reception, words):
             elem_id="compare",
         )
         download = gr.DownloadButton(
-            words("download"), visible=False, variant="primary", elem_id="download"
+            i18n("download"), visible=False, variant="primary", elem_id="download"
         )
         sample = gr.Image(visible=False, type="filepath")
         gallery = gr.Dataset(
-            label=words("examples"),
+            label=i18n("examples"),
             components=[sample],
             samples=[[str(path)] for path in examples],
             elem_id="examples",
         )
-        previews = gr.State([], time_to_live=reception.limits.page_seconds)
+        previews = gr.State([], time_to_live=store.limits.page_seconds)
         outputs = [compare, choice, notice, download, previews]
 
         def colorize(paths, strength, chosen, request: gr.Request):
             texts = choose_texts(request.headers)
-            yield from _colorize(reception, paths or [], strength, chosen or 0, texts)
+            yield from _colorize(store, paths or [], strength, chosen or 0, texts)
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         work = {"inputs": [photos, strength, choice], "outputs": outputs} | hidden
@@ -204,7 +204,7 @@ def _build_page(reception, words):
             compare,
             **hidden,
         )
-    _keep_to_own_files(page)
+    _allow_uploads_only(page)
     page.queue(max_size=32, default_concurrency_limit=8, api_open=False)
     # Gradio would look for work a thousand times a second, which takes a twentieth
     # of a processor from the photos.
@@ -214,7 +214,7 @@ def _build_page(reception, words):
     return page
 
 
-def _keep_to_own_files(page):
+def _allow_uploads_only(page):
     """Has the page take no file but those that were uploaded to it.
 
     A mounted page, unlike a launched one, would take any file of the server whose
@@ -235,46 +235,46 @@ def _keep_to_own_files(page):
         block.async_move_resource_to_block_cache = without_addresses(move)
 
 
-def _colorize(reception, paths, strength, chosen, texts):
+def _colorize(store, paths, strength, chosen, texts):
     """Yields what the page shows of these photos, its outputs in order, again and
     again until all are done."""
-    folder = Path(tempfile.mkdtemp(dir=reception.page_folder))
+    folder = Path(tempfile.mkdtemp(dir=store.page_folder))
     try:
-        if reception.page_is_full():
-            raise Refusal(503, "full", "The page's folder is full.")
+        if store.page_is_full():
+            raise JobError(503, "full", "The page's folder is full.")
         photos = [(path, Path(path).name) for path in paths]
-        entries = reception.enter(photos, folder, strength)
-    except Refusal as refusal:
-        yield _show([], explain(refusal, texts, reception.limits), None)
+        jobs = store.submit(photos, folder, strength)
+    except JobError as error:
+        yield _build_outputs([], describe_error(error, texts, store.limits), None)
         return
-    except FileNotFoundError:  # swept away since it was dropped
-        yield _show([], texts["gone"], None)
+    except FileNotFoundError:  # expired since it was dropped
+        yield _build_outputs([], texts["gone"], None)
         return
-    for finished in _follow(entries):
-        words = texts["progress"].format(done=finished, all=len(entries))
+    for finished in _watch_progress(jobs):
+        words = texts["progress"].format(done=finished, all=len(jobs))
         yield gr.skip(), gr.skip(), gr.Markdown(words, visible=True), *[gr.skip()] * 2
-    for entry in entries:
-        reception.settle(entry)
-    done = [entry for entry in entries if not entry.refusal]
+    for job in jobs:
+        store.finish(job)
+    done = [job for job in jobs if not job.error]
     lines = [
-        explain(entry.refusal, texts, reception.limits, entry.name)
-        for entry in entries
-        if entry.refusal
+        describe_error(job.error, texts, store.limits, job.name)
+        for job in jobs
+        if job.error
     ]
-    if len(entries) > 1:
-        lines.insert(0, texts["done"].format(done=len(done), all=len(entries)))
+    if len(jobs) > 1:
+        lines.insert(0, texts["done"].format(done=len(done), all=len(jobs)))
     result = None
     if len(done) == 1:
         result = done[0].task.result
     elif done:
         result = folder / "colorized.zip"
-        write_zip(result, entries)
+        write_zip(result, jobs)
     shown = []
-    for entry in done:
+    for job in done:
         # Without its preview, a result can be downloaded all the same.
         with contextlib.suppress(OSError, PhotoError):
-            shown.append((entry.name, _preview(entry.task)))
-    yield _show(shown, "\n\n".join(lines), result, chosen)
+            shown.append((job.name, _preview(job.task)))
+    yield _build_outputs(shown, "\n\n".join(lines), result, chosen)
 
 
 def choose_texts(headers):
@@ -283,17 +283,17 @@ def choose_texts(headers):
     return TEXTS["ru" if wanted.startswith("ru") else "en"]
 
 
-def _follow(entries):
+def _watch_progress(jobs):
     """Yields how many are done, at first and at each change, until all are."""
-    waiting = {entry.task.done for entry in entries if entry.task}
+    waiting = {job.task.future for job in jobs if job.task}
     while waiting:
-        yield len(entries) - len(waiting)
+        yield len(jobs) - len(waiting)
         _, waiting = wait(waiting, return_when=FIRST_COMPLETED)
 
 
-def explain(refusal, texts, limits, name=""):
-    """Returns a refusal in the words of the page."""
-    return texts[refusal.kind].format(
+def describe_error(error, texts, limits, name=""):
+    """Returns a `JobError` in the words of the page."""
+    return texts[error.code].format(
         name=name.replace("*", ""),
         megabytes=limits.photo_bytes // 2**20,
         together=limits.request_bytes // 2**20,
@@ -307,7 +307,7 @@ def _preview(task):
     shorter_side = round(PREVIEW_SIDE * min(task.size) / max(task.size)) or 1
     small = max(task.size) <= PREVIEW_SIDE
     for path, side in ((task.photo, "before"), (task.result, "after")):
-        with _previewing:
+        with _preview_lock:
             photo = read_photo(path, None if small else shorter_side)
         preview = task.result.with_name(f"{task.result.name}.{side}.jpg")
         Image.fromarray(shrink_photo(photo, PREVIEW_SIDE)).save(preview, quality=90)
@@ -315,7 +315,7 @@ def _preview(task):
     return tuple(paths)
 
 
-def _show(shown, notice, result, chosen=0):
+def _build_outputs(shown, notice, result, chosen=0):
     names = [name for name, _ in shown]
     chosen = min(chosen, max(0, len(shown) - 1))
     return (

@@ -1,4 +1,4 @@
-"""What is taken from clients: which photos, how many, under which names."""
+"""Jobs: which photos are taken from clients, and what became of them."""
 
 import contextlib
 import logging
@@ -11,18 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from starlette.exceptions import HTTPException
 
-from colorizer_tf.batches import AbandonedError, PhotoQueue, QueueFullError, Task
-from colorizer_tf.inspection import identify_photo
 from colorizer_tf.photos import PhotoError, PhotoTooLargeError
+from colorizer_tf.service.batching import (
+    PhotoQueue,
+    QueueFullError,
+    Task,
+    TaskCancelledError,
+)
+from colorizer_tf.service.validation import validate_photo
 
 # The longest side that a format can hold.
-LONGEST_SIDE = {".jpg": 65500, ".webp": 16383}
+MAX_SIDE = {".jpg": 65500, ".webp": 16383}
 REPORT = "report.txt"
 # What a file takes beside its content, to be on the safe side.
-FILE_BYTES = 2**16
+FILE_OVERHEAD_BYTES = 2**16
 # So much of the disk is left free.
-FREE_BYTES = 2**31
+MIN_FREE_BYTES = 2**31
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -40,7 +46,7 @@ class Limits:
         queue_photos: waiting or at work.
         stall_seconds: without a byte from a client, or to it.
         upload_seconds: for a request to come in.
-        answer_seconds: for all of it, until the answer has been taken.
+        response_seconds: for all of it, until the response has been taken.
     """
 
     photo_bytes: int = 2**26
@@ -52,40 +58,40 @@ class Limits:
     queue_photos: int = 64
     stall_seconds: float = 20
     upload_seconds: float = 300
-    answer_seconds: float = 1800
+    response_seconds: float = 1800
 
 
-class Refusal(Exception):
-    """A photo, or a request, that is not taken.
+class JobError(HTTPException):
+    """Why a photo, or a request as a whole, gives no result.
 
     Attributes:
-        status: of HTTP.
-        kind: "not_a_photo", "damaged", "too_large", "too_many_pixels",
+        status_code: of HTTP.
+        code: "not_a_photo", "damaged", "too_large", "too_many_pixels",
             "too_many_photos", "too_much", "wrong_format", "full" or "failed".
-        reason: in plain words.
+        detail: the reason, in plain words.
     """
 
-    def __init__(self, status, kind, reason):
-        super().__init__(reason)
-        self.status, self.kind, self.reason = status, kind, reason
+    def __init__(self, status_code, code, detail):
+        super().__init__(status_code, detail)
+        self.code = code
 
 
 @dataclass
-class Entry:
+class Job:
     """One photo of a request.
 
     Attributes:
         name: of the result, safe as the name of a file.
         task: in the queue; None if the photo was not taken.
-        refusal: why there is no result.
+        error: why there is no result.
     """
 
     name: str
     task: Task | None = None
-    refusal: Refusal | None = None
+    error: JobError | None = None
 
 
-class Reception:
+class JobStore:
     """Takes photos from the page and the API, and hands out what became of them.
 
     Args:
@@ -95,8 +101,8 @@ class Reception:
     Attributes:
         folder: a temporary folder, all that is ever written lies in it.
         page_folder: the part of it that the page keeps for a while.
-        kept: what the page keeps there for ever, a set of paths.
-        ending: whether the service has been told to end.
+        permanent: what the page keeps there for ever, a set of paths.
+        should_exit: whether the service has been told to end.
         queue: the `PhotoQueue`.
         registry: of the figures for Prometheus.
     """
@@ -109,8 +115,8 @@ class Reception:
         self.folder = Path(self._temporary.name)
         self.page_folder = self.folder / "page"
         self.page_folder.mkdir()
-        self.kept = set()
-        self.ending = False
+        self.permanent = set()
+        self.should_exit = False
         self.queue = PhotoQueue(colorizer, limits.queue_photos)
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -126,16 +132,16 @@ class Reception:
             registry=self.registry,
         ).set_function(lambda: len(self.queue))
 
-    def is_ending(self):
+    def is_drained(self):
         """Whether the service has been told to end, and has no photo left to do."""
-        return self.ending and not len(self.queue)
+        return self.should_exit and not len(self.queue)
 
     def close(self):
         """Finishes all photos and empties the temporary folder."""
         self.queue.close()
         self._temporary.cleanup()
 
-    def enter(self, photos, folder, strength=1.0, photo_format=None):
+    def submit(self, photos, folder, strength=1.0, photo_format=None):
         """Looks at photo files and puts those that are photos into the queue.
 
         Args:
@@ -145,102 +151,102 @@ class Reception:
             photo_format: of the results; by default that of each photo.
 
         Returns:
-            An `Entry` for each photo.
+            A `Job` for each photo.
 
         Raises:
-            Refusal: the queue is full, or these are too many.
+            JobError: the queue is full, or these are too many.
         """
         if len(photos) > self.limits.photos:
-            raise Refusal(
+            raise JobError(
                 413,
                 "too_many_photos",
                 f"At most {self.limits.photos} photos at a time.",
             )
-        if shutil.disk_usage(self.folder).free < FREE_BYTES:
-            raise Refusal(503, "full", "The disk is full; try again later.")
-        entries, taken = [], {REPORT}
+        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
+            raise JobError(503, "full", "The disk is full; try again later.")
+        jobs, taken = [], {REPORT}
         for path, name in photos:
             try:
-                ending, size = self._examine(path, name, photo_format)
-                name = unique_name(safe_name(name, ending), taken)
+                extension, size = self._validate(path, name, photo_format)
+                name = unique_name(safe_name(name, extension), taken)
                 task = Task(Path(path), Path(folder) / name, size, strength)
-                entries.append(Entry(name, task))
-            except Refusal as refusal:
-                entries.append(Entry(safe_name(name), refusal=refusal))
+                jobs.append(Job(name, task))
+            except JobError as error:
+                jobs.append(Job(safe_name(name), error=error))
         try:
-            self.queue.submit([entry.task for entry in entries if entry.task])
+            self.queue.submit([job.task for job in jobs if job.task])
         except QueueFullError as error:
-            raise Refusal(
+            raise JobError(
                 503, "full", "Too many photos are waiting; try again in a moment."
             ) from error
-        return entries
+        return jobs
 
-    def _examine(self, path, name, photo_format):
-        """Returns the ending of the result, and the (height, width)."""
+    def _validate(self, path, name, photo_format):
+        """Returns the extension of the result, and the (height, width)."""
         name = safe_name(name)
         most = self.limits.photo_bytes
         if os.path.getsize(path) > most:
             reason = f"{name} is too large: at most {most / 2**20:.0f} MB."
-            raise Refusal(413, "too_large", reason)
+            raise JobError(413, "too_large", reason)
         try:
-            ending, size = identify_photo(path)
+            extension, size = validate_photo(path)
         except PhotoTooLargeError as error:
             reason = f"{name} has too many pixels: at most 134 million."
-            raise Refusal(413, "too_many_pixels", reason) from error
+            raise JobError(413, "too_many_pixels", reason) from error
         except PhotoError as error:
             reason = (
                 f"{name} is not a photo that can be read here: JPEG, PNG, TIFF, WebP "
                 "and BMP are."
             )
-            raise Refusal(400, "not_a_photo", reason) from error
+            raise JobError(400, "not_a_photo", reason) from error
         if photo_format:
-            ending = f".{photo_format}"
-        if max(size) > LONGEST_SIDE.get(ending, max(size)):
+            extension = f".{photo_format}"
+        if max(size) > MAX_SIDE.get(extension, max(size)):
             reason = (
-                f"{name} is too large for {ending[1:]}, which holds "
-                f"{LONGEST_SIDE[ending]} pixels a side."
+                f"{name} is too large for {extension[1:]}, which holds "
+                f"{MAX_SIDE[extension]} pixels a side."
             )
-            raise Refusal(422, "wrong_format", reason)
-        return ending, size
+            raise JobError(422, "wrong_format", reason)
+        return extension, size
 
-    def settle(self, entry):
-        """Notes in an entry, whose task is done, why there is no result."""
+    def finish(self, job):
+        """Notes in a job, whose task is done, why there is no result."""
         error = None
-        if entry.task:
-            cancelled = entry.task.done.cancelled()
-            error = AbandonedError() if cancelled else entry.task.done.exception()
+        if job.task:
+            cancelled = job.task.future.cancelled()
+            error = TaskCancelledError() if cancelled else job.task.future.exception()
         if isinstance(error, PhotoError):
-            reason = f"{entry.name} cannot be read: damaged, or of a rare kind."
-            entry.refusal = Refusal(400, "damaged", reason)
+            reason = f"{job.name} cannot be read: damaged, or of a rare kind."
+            job.error = JobError(400, "damaged", reason)
         elif error:
-            if not isinstance(error, AbandonedError):
+            if not isinstance(error, TaskCancelledError):
                 _log.error("A photo failed: %s", type(error).__name__)
-            reason = f"{entry.name} could not be colorized."
-            entry.refusal = Refusal(500, "failed", reason)
-        self.photos.labels(entry.refusal.kind if entry.refusal else "done").inc()
+            reason = f"{job.name} could not be colorized."
+            job.error = JobError(500, "failed", reason)
+        self.photos.labels(job.error.code if job.error else "done").inc()
 
     def page_is_full(self, more=0):
         """Whether the page's folder has no room for so many bytes."""
         size = more
         for path in self.page_folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # just swept away
-                size += path.stat().st_size + FILE_BYTES
+            with contextlib.suppress(FileNotFoundError):  # just expired
+                size += path.stat().st_size + FILE_OVERHEAD_BYTES
         return size > self.limits.page_bytes
 
-    def sweep(self):
+    def remove_expired(self):
         """Removes what the page has kept for long enough."""
         oldest = time.time() - self.limits.page_seconds
-        found = set(self.page_folder.rglob("*")) - self.kept
+        found = set(self.page_folder.rglob("*")) - self.permanent
         for path in sorted(found, reverse=True):
             with contextlib.suppress(OSError):  # a folder that is not empty
                 if path.stat().st_mtime < oldest:
                     path.rmdir() if path.is_dir() else path.unlink()
 
 
-def safe_name(name, ending=None):
+def safe_name(name, extension=None):
     """Returns a client's name of a file as one that is safe in any folder.
 
-    "../a b.jpeg" gives "a b.jpeg", and "a b.png" for the ending ".png".
+    "../a b.jpeg" gives "a b.jpeg", and "a b.png" for the extension ".png".
     """
     name = (name or "").replace("\\", "/").split("/")[-1]
     name = "".join(
@@ -249,8 +255,8 @@ def safe_name(name, ending=None):
         if letter.isprintable()
     )
     path = Path(name.strip(" .") or "photo")
-    suffix = path.suffix if ending is None else ending
-    if ending == ".jpg" and path.suffix.lower() in (".jpg", ".jpeg"):
+    suffix = path.suffix if extension is None else extension
+    if extension == ".jpg" and path.suffix.lower() in (".jpg", ".jpeg"):
         suffix = path.suffix
     return f"{path.stem[:60]}{suffix[:10]}"
 
@@ -265,12 +271,12 @@ def unique_name(name, taken):
     return name
 
 
-def write_zip(path, entries):
+def write_zip(path, jobs):
     """Writes the results into a zip, and a report if some photos have none."""
     with zipfile.ZipFile(path, "w") as archive:
-        for entry in entries:
-            if not entry.refusal:
-                archive.write(entry.task.result, entry.name)
-        reasons = [entry.refusal.reason for entry in entries if entry.refusal]
+        for job in jobs:
+            if not job.error:
+                archive.write(job.task.result, job.name)
+        reasons = [job.error.detail for job in jobs if job.error]
         if reasons:
             archive.writestr(REPORT, "\n".join([*reasons, ""]))

@@ -1,9 +1,7 @@
 """The page, in a real browser."""
 
 import shutil
-import socket
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -11,12 +9,12 @@ from PIL import Image
 
 from colorizer_tf.colorizer import Colorizer
 
-uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `service`")
+pytest.importorskip("uvicorn", reason="needs the extra `service`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-import colorizer_tf.page  # noqa: E402
-from colorizer_tf.reception import Limits  # noqa: E402
-from colorizer_tf.service import PatientProtocol, build_app  # noqa: E402
+from running import RunningService  # noqa: E402
+
+from colorizer_tf.service import page as page_module  # noqa: E402
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -29,25 +27,9 @@ SECONDS = 60_000  # for whatever the page does, in its milliseconds
 
 
 @pytest.fixture(scope="module")
-def address(build_vivid_generator):
-    colorizer = Colorizer(build_vivid_generator(), working_size=32)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = uvicorn.Config(
-        build_app(colorizer, Limits(request_bytes=2**20)),
-        port=port,
-        http=PatientProtocol,
-        ws="none",
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+def address(colorizer):
+    with RunningService(colorizer, request_bytes=2**20) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +198,7 @@ def test_a_result_without_a_preview_can_be_downloaded(
     def fail(task):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(colorizer_tf.page, "_preview", fail)
+    monkeypatch.setattr(page_module, "_preview", fail)
     page = open_page("en-US")
     drop(page, photos[0])
     assert download(page, tmp_path / "out.png") == "мама.png"

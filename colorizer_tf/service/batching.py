@@ -1,4 +1,4 @@
-"""Photos from many askers through one network: a bounded queue, and batches."""
+"""Photos of many clients through one network: a bounded queue, and batches."""
 
 import os
 import threading
@@ -15,17 +15,17 @@ from colorizer_tf.upsampling import paint_chroma
 
 # A lane has so many pixels at work at most, or one photo. Photos of more than half
 # of that have a lane of their own: all others go past them.
-PIXELS_AT_WORK = 2**26
+MAX_LANE_PIXELS = 2**26
 # While files are read and written, photos for the network gather for so long:
 # it is at its best with several.
-GATHER_SECONDS = 0.03
+BATCH_DELAY_SECONDS = 0.03
 
 
 class QueueFullError(Exception):
     """The queue has no place for so many photos now."""
 
 
-class AbandonedError(Exception):
+class TaskCancelledError(Exception):
     """Nobody waits for the photo any more."""
 
 
@@ -35,19 +35,19 @@ class Task:
 
     Attributes:
         photo: the file.
-        result: the file to be written, in the format of its ending.
+        result: the file to be written, in the format of its extension.
         size: the photo's (height, width), as its file says.
         strength: scales the colour.
-        done: a future of `result`, or of the error: `PhotoError` for a damaged
-            photo, `AbandonedError` or a cancelled future after `abandon`.
+        future: of `result`, or of the error: `PhotoError` for a damaged
+            photo, `TaskCancelledError` or a cancelled future after `cancel`.
     """
 
     photo: Path
     result: Path
     size: tuple[int, int]
     strength: float = 1.0
-    done: Future = field(default_factory=Future)
-    abandoned: bool = False
+    future: Future = field(default_factory=Future)
+    cancelled: bool = False
     source: GrayPhoto | None = None
     luma: np.ndarray | None = None
     chroma: np.ndarray | None = None
@@ -56,14 +56,14 @@ class Task:
     def pixels(self):
         return self.size[0] * self.size[1]
 
-    def abandon(self):
+    def cancel(self):
         """Gives up the photo's place; a step that has begun is finished first."""
-        self.abandoned = True
-        self.done.cancel()
+        self.cancelled = True
+        self.future.cancel()
 
     def fail(self, error):
         self.source = self.luma = self.chroma = None
-        self.done.set_exception(error)
+        self.future.set_exception(error)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class _Lane:
 
     def has_room(self):
         task = self.waiting[0]
-        return not self.pixels or self.pixels + task.pixels <= PIXELS_AT_WORK
+        return not self.pixels or self.pixels + task.pixels <= MAX_LANE_PIXELS
 
 
 class PhotoQueue:
@@ -126,7 +126,7 @@ class PhotoQueue:
             for task in tasks:
                 self._lane(task).waiting.append(task)
         for task in tasks:
-            task.done.add_done_callback(lambda _, task=task: self._release(task))
+            task.future.add_done_callback(lambda _, task=task: self._release(task))
         with self._changed:
             self._start_waiting()
 
@@ -140,7 +140,7 @@ class PhotoQueue:
         self._pool.shutdown()
 
     def _lane(self, task):
-        return self._large if 2 * task.pixels > PIXELS_AT_WORK else self._small
+        return self._large if 2 * task.pixels > MAX_LANE_PIXELS else self._small
 
     def _release(self, task):
         with self._changed:
@@ -159,19 +159,19 @@ class PhotoQueue:
             while lane.waiting and lane.has_room():
                 task = lane.waiting.popleft()
                 lane.pixels += task.pixels
-                # One that was abandoned meanwhile gives its pixels back by itself.
-                if task.done.set_running_or_notify_cancel():
+                # One that was cancelled meanwhile gives its pixels back by itself.
+                if task.future.set_running_or_notify_cancel():
                     self._start(self._read, task)
 
     def _start(self, step, task):
         with self._changed:
             self._busy += 1
-        self._pool.submit(self._attempt, step, task)
+        self._pool.submit(self._run_step, step, task)
 
-    def _attempt(self, step, task):
+    def _run_step(self, step, task):
         try:
-            if task.abandoned:
-                raise AbandonedError
+            if task.cancelled:
+                raise TaskCancelledError
             step(task)
         except Exception as error:  # belongs to whoever waits for this photo
             task.fail(error)
@@ -186,7 +186,7 @@ class PhotoQueue:
             self._ready.append(task)
 
     def _run_network(self):
-        while batch := self._take_batch():
+        while batch := self._next_batch():
             try:
                 chromas = self.colorizer.predict_chroma([task.luma for task in batch])
             except Exception as error:  # the network must live on for all others
@@ -197,7 +197,7 @@ class PhotoQueue:
                 task.chroma = chroma
                 self._start(self._write, task)
 
-    def _take_batch(self):
+    def _next_batch(self):
         """Waits for photos and returns those that fit the first; [] at the end."""
 
         def shape(task):
@@ -209,7 +209,7 @@ class PhotoQueue:
             )
             if not self._ready:
                 return []
-            self._changed.wait_for(lambda: not self._busy, GATHER_SECONDS)
+            self._changed.wait_for(lambda: not self._busy, BATCH_DELAY_SECONDS)
             first = shape(self._ready[0])
             most = max(1, NETWORK_PIXELS // (first[0] * first[1]))
             batch = [task for task in self._ready if shape(task) == first][:most]
@@ -223,4 +223,4 @@ class PhotoQueue:
         except PhotoError as error:  # not the photo's fault, which has been read
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
         task.source = task.luma = task.chroma = None
-        task.done.set_result(task.result)
+        task.future.set_result(task.result)

@@ -1,0 +1,379 @@
+"""The address for programs: good photos, rubbish, load, and the end."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorizer_tf.photos import PhotoError, read_gray
+
+pytest.importorskip("uvicorn", reason="needs the extra `service`")
+
+import httpx
+from running import RunningService, decode, encode, read_luma, wait_for
+
+from colorizer_tf.service import batching
+
+
+def test_one_photo_comes_back_in_colour(service):
+    photo = encode()
+    response = service.post(("a b.png", photo))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert "a%20b.png" in response.headers["content-disposition"]
+    result = np.asarray(decode(response.content)).astype(int)
+    assert result.shape == (40, 50, 3)
+    assert np.ptp(result, axis=2).max() > 20
+    assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
+    assert service.is_tidy()
+
+
+def test_it_is_what_the_colorizer_gives(service, colorizer, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encode(file_format="JPEG", dpi=(300, 300)))
+    colorizer.colorize_file(tmp_path / "a.jpg", tmp_path / "b.jpg", strength=0.5)
+    photo = (tmp_path / "a.jpg").read_bytes()
+    response = service.post(("a.jpeg", photo), strength="0.5")
+    assert response.content == (tmp_path / "b.jpg").read_bytes()
+    assert 'filename="a.jpeg"' in response.headers["content-disposition"]
+
+
+def test_sixteen_bits_stay(service, tmp_path):
+    response = service.post(("deep.png", encode(dtype=np.uint16)))
+    (tmp_path / "deep.png").write_bytes(response.content)
+    assert read_gray(tmp_path / "deep.png").gray.dtype == np.uint16
+
+
+@pytest.mark.parametrize("ending", ["bmp", "jpg", "png", "tif", "webp"])
+def test_the_format_that_was_asked_for(service, ending):
+    response = service.post(("a.png", encode()), format=ending)
+    image = decode(response.content)
+    assert response.headers["content-type"] == Image.MIME[image.format]
+    assert f'"a.{ending}"' in response.headers["content-disposition"]
+    assert image.format.lower().startswith({"jpg": "jpeg"}.get(ending, ending))
+
+
+def test_the_content_says_the_format_not_the_name(service):
+    response = service.post(("a.jpg", encode(file_format="WEBP", lossless=True)))
+    assert response.headers["content-type"] == "image/webp"
+
+
+def test_several_come_back_as_a_zip_with_a_report_of_the_bad(service):
+    names = ["../../etc/a.png", "a.png", "C:\\x\\A.png", "letter.txt"]
+    contents = [encode(seed=seed) for seed in range(3)] + [b"Dear Sir"]
+    response = service.post(*zip(names, contents, strict=True))
+    assert response.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(response.content))
+    assert archive.namelist() == ["a.png", "a (2).png", "A (3).png", "report.txt"]
+    assert archive.read("report.txt").startswith(b"letter.txt is not a photo")
+    for name, photo in zip(archive.namelist()[:3], contents, strict=False):
+        assert abs(read_luma(archive.read(name)) - read_luma(photo)).max() <= 1
+    assert service.is_tidy()
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"strength": "-1"}, "strength"),
+        ({"strength": "nan"}, "strength"),
+        ({"strength": "much"}, "strength"),
+        ({"format": "gif"}, "format"),
+    ],
+)
+def test_a_bad_parameter(service, fields, part):
+    response = service.post(("a.png", encode()), **fields)
+    assert response.status_code == 422
+    assert part in response.json()["reason"]
+
+
+def decompression_bomb():
+    """A PNG that claims 500 million pixels."""
+
+    def chunk(kind, data):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    head = struct.pack(">IIBBBBB", 25000, 20000, 8, 0, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + pixels + chunk(b"IEND", b"")
+
+
+def gif():
+    return encode(file_format="GIF")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "words"),
+    [
+        ("empty.png", b"", 400, "not a photo"),
+        ("letter.txt", b"Dear Sir", 400, "not a photo"),
+        ("a.gif", gif(), 400, "not a photo"),
+        ("half.jpg", encode(file_format="JPEG")[:1000], 400, "damaged"),
+        ("bomb.png", decompression_bomb(), 413, "pixels"),
+        ("zeros.png", bytes(3 * 2**20), 413, "too large"),
+        ("zeros.png", bytes(100 * 2**20), 413, "Too large"),
+        ("../../../etc/passwd", b"root", 400, "passwd is not a photo"),
+    ],
+    ids=["empty", "text", "gif", "half", "bomb", "large", "huge", "name"],
+)
+def test_rubbish(service, name, content, status, words):
+    response = service.post((name, content))
+    assert response.status_code == status
+    assert words in response.json()["reason"]
+    assert "/" not in response.json()["reason"]
+    assert service.is_tidy()
+
+
+def test_of_several_bad_photos_each_is_named(service):
+    response = service.post(("a.txt", b"text"), ("b.png", encode()[:200]))
+    assert response.status_code == 400
+    assert "a.txt is not" in response.json()["reason"]
+    assert "b.png cannot be read" in response.json()["reason"]
+
+
+def test_a_full_disk_is_not_the_clients_fault(service, monkeypatch):
+    def fail(*_):
+        raise PhotoError("no space")
+
+    monkeypatch.setattr("colorizer_tf.service.batching.write_photo", fail)
+    assert service.post(("a.png", encode())).status_code == 500
+    monkeypatch.setattr("colorizer_tf.service.jobs.MIN_FREE_BYTES", 2**62)
+    response = service.post(("a.png", encode()))
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
+
+
+def test_an_empty_request_and_too_many_photos(service):
+    response = httpx.post(f"{service.url}/api/colorize")
+    assert response.status_code == 400
+    assert "No photo" in response.json()["reason"]
+    response = service.post(*[("a.png", encode())] * 6)
+    assert response.status_code == 413
+
+
+def test_each_result_belongs_to_its_photo(service):
+    shapes = [(40, 50), (50, 40), (33, 200), (90, 90)]
+    photos = [encode(shapes[seed % 4], seed) for seed in range(40)]
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        responses = list(pool.map(lambda photo: service.post(("a.png", photo)), photos))
+    for photo, response in zip(photos, responses, strict=True):
+        assert response.status_code == 200
+        assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
+    assert service.is_tidy()
+
+
+def test_a_full_queue_says_when_to_come_again(slow_colorizer):
+    with (
+        RunningService(slow_colorizer, queue_photos=3) as running,
+        concurrent.futures.ThreadPoolExecutor(3) as pool,
+    ):
+        waiting = [pool.submit(running.post, ("a.png", encode())) for _ in range(3)]
+        wait_for(lambda: len(running.store.queue) == 3)
+        refused = running.post(("a.png", encode()))
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert "try again" in refused.json()["reason"]
+        assert httpx.get(f"{running.url}/health").json()["queue"] == 3
+        slow_colorizer.go.set()
+        assert [each.result().status_code for each in waiting] == [200] * 3
+        # Those that came while the network was busy went through it together.
+        assert max(slow_colorizer.batches) >= 2
+        assert running.post(("a.png", encode())).status_code == 200
+
+
+def test_who_goes_away_frees_the_place(slow_colorizer, monkeypatch):
+    noticed, cancel = threading.Event(), batching.Task.cancel
+    monkeypatch.setattr(
+        batching.Task, "cancel", lambda task: (cancel(task), noticed.set())
+    )
+
+    async def ask_and_go(running):
+        async with httpx.AsyncClient(timeout=60) as client:
+            files = {"photo": ("a.png", encode())}
+            url = f"{running.url}/api/colorize"
+            asking = asyncio.create_task(client.post(url, files=files))
+            while len(running.store.queue) < 2:
+                await asyncio.sleep(0.02)
+            asking.cancel()
+
+    with RunningService(slow_colorizer, queue_photos=2) as running:
+        threading.Thread(target=running.post, args=[("a.png", encode())]).start()
+        wait_for(lambda: len(running.store.queue) == 1)
+        asyncio.run(ask_and_go(running))
+        assert noticed.wait(10)
+        slow_colorizer.go.set()
+        wait_for(lambda: not len(running.store.queue))
+        gone = 'colorizer_requests_total{route="/api/colorize",status="499"} 1.0'
+        wait_for(lambda: gone in httpx.get(f"{running.url}/metrics").text)
+        assert running.is_tidy()
+        folder = running.store.folder
+    assert not folder.exists()
+
+
+def test_a_network_that_fails_does_not_take_the_service_along(service, monkeypatch):
+    def fail(lumas):
+        raise ValueError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.store.queue.colorizer, "predict_chroma", fail)
+        response = service.post(("a.png", encode()))
+        assert response.status_code == 500
+        assert response.json() == {"reason": "a.png could not be colorized."}
+    assert service.post(("a.png", encode())).status_code == 200
+
+
+def test_the_figures(service):
+    service.post(("a.png", encode()))
+    service.post(("a.txt", b"text"))
+    figures = httpx.get(f"{service.url}/metrics").text
+    for line in (
+        r'colorizer_requests_total\{route="/api/colorize",status="400"\} \d',
+        r'colorizer_request_seconds_count\{route="/api/colorize"\} \d',
+        r'colorizer_photos_total\{outcome="done"\} \d',
+        r"colorizer_queue_photos 0",
+    ):
+        assert re.search(line, figures)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("place", ["server", "api", "elsewhere"])
+def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, caplog):
+    fetched = []
+
+    async def fetch(address, *_, **__):
+        fetched.append(address)
+        raise ValueError
+
+    Image.new("L", (20, 30)).save(tmp_path / "secret.png")
+    shutil.copy(tmp_path / "secret.png", service.store.folder)
+    path = {
+        "server": tmp_path / "secret.png",
+        "api": service.store.folder / "secret.png",
+        "elsewhere": "http://127.0.0.1:1/secret.png",
+    }[place]
+    file = {"path": str(path), "url": str(path), "is_stream": stream}
+    file["meta"] = {"_type": "gradio.FileData"}
+    address = f"{service.url}/gradio_api/queue"
+    config = httpx.get(f"{service.url}/config").json()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("safehttpx.get", fetch)
+        for number, function in enumerate(config["dependencies"]):
+            for data in (
+                [file, 1, None],
+                [[file], 1, None],
+                [[file], [[str(path)] * 2]],
+            ):
+                session = f"{place}{number}"
+                call = {"fn_index": function["id"], "session_hash": session}
+                httpx.post(f"{address}/join", json={"data": data, **call})
+                url = f"{address}/data?session_hash={session}"
+                with httpx.stream("GET", url, timeout=20) as events:
+                    text = "".join(events.iter_text())
+                assert "process_completed" in text
+                assert ".after.jpg" not in text
+    (service.store.folder / "secret.png").unlink()
+    assert not list(service.store.page_folder.rglob("*secret*"))
+    assert not fetched
+
+
+def test_a_photo_of_the_api_cannot_be_read_through_the_page(service):
+    secret = service.store.folder / "other.png"
+    secret.write_bytes(encode())
+    response = httpx.get(f"{service.url}/gradio_api/file={secret}")
+    secret.unlink()
+    assert response.status_code in (403, 404)
+
+
+def test_nothing_of_a_photo_is_logged_but_size_and_time(service, caplog):
+    with caplog.at_level("INFO"):
+        service.post(("secret.png", encode()), ("hidden.txt", b"text"))
+    assert "50x40" in caplog.text
+    assert "secret" not in caplog.text
+    assert "hidden" not in caplog.text
+
+
+@pytest.fixture(scope="module")
+def weights(build_vivid_generator, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "generator.keras"
+    build_vivid_generator().save(path)
+    return str(path)
+
+
+def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "colorizer_tf", "serve", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    run = subprocess.Popen(
+        [*command, "--weights", weights],
+        stderr=subprocess.PIPE,
+        # Without what a page that this process has mounted set for itself, and
+        # without what TensorFlow compiles in the temporary folder.
+        env={name: os.environ[name] for name in os.environ if "GRADIO" not in name}
+        | {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    end = time.monotonic() + 120
+    while True:
+        try:
+            httpx.get(f"{url}/health")
+            break
+        except httpx.TransportError:
+            assert run.poll() is None and time.monotonic() < end
+            time.sleep(0.2)
+
+    # A page that listens for news, which has no end of its own.
+    dependency = httpx.get(f"{url}/config").json()["dependencies"][0]["id"]
+    visit = {"data": [None, 1, None], "fn_index": dependency, "session_hash": "a"}
+    httpx.post(f"{url}/gradio_api/queue/join", json=visit).raise_for_status()
+    news = f"{url}/gradio_api/queue/data?session_hash=a"
+    assert httpx.get(news, timeout=60).status_code == 200
+
+    def listen():
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(news, timeout=120)
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    # They take longer to colorize than to send.
+    photos = [encode((1500, 2000), seed) for seed in range(24)]
+
+    def ask(photo):
+        return httpx.post(f"{url}/api/colorize", files={"photo": photo}, timeout=120)
+
+    def accepted():
+        figures = httpx.get(f"{url}/metrics").text
+        names = r"colorizer_queue_photos|colorizer_photos_total\S*"
+        return sum(map(float, re.findall(rf"^(?:{names}) (\S+)", figures, re.M)))
+
+    with concurrent.futures.ThreadPoolExecutor(len(photos)) as pool:
+        asked = [pool.submit(ask, photo) for photo in photos]
+        wait_for(lambda: accepted() == len(photos), 60)
+        run.send_signal(signal.SIGTERM)
+        assert not all(future.done() for future in asked)
+        error = run.communicate(timeout=120)[1].decode()
+    listener.join()
+    assert run.returncode == 0
+    assert "Traceback" not in error
+    for photo, future in zip(photos, asked, strict=True):
+        response = future.result()
+        assert response.status_code == 200
+        assert abs(read_luma(response.content) - read_luma(photo)).max() <= 1
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/health")
+    # Gradio leaves a folder, an empty one.
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
