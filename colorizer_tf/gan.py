@@ -32,6 +32,10 @@ class ColorizationGAN(keras.Model):
         adversarial_weight: of the cross-entropy in the generator's loss.
         label_smoothing: the label of a real photo is 1 minus this.
 
+    Attributes:
+        adversarial: False lets the discriminator rest and trains the generator on
+            the squared error alone; `training.Pretraining` switches it.
+
     Example:
 
     ```python
@@ -53,12 +57,13 @@ class ColorizationGAN(keras.Model):
         super().__init__(**kwargs)
         self.generator = generator
         self.discriminator = discriminator
+        self.adversarial = discriminator is not None
         self.adversarial_weight = adversarial_weight
         self.label_smoothing = label_smoothing
-        names = ["g_loss", "mse"]
-        if discriminator:
-            names += ["adversarial", "d_loss", "p_real", "p_fake"]
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
+        ]
         self.psnr = PeakSignalNoiseRatio(name="psnr")
         self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
         self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
@@ -87,7 +92,7 @@ class ColorizationGAN(keras.Model):
 
         variables = self.generator.trainable_variables
         self.g_optimizer.apply(tape.gradient(logs["g_loss"], variables), variables)
-        if self.discriminator:
+        if self.adversarial:
             variables = self.discriminator.trainable_variables
             self.d_optimizer.apply(tape.gradient(logs["d_loss"], variables), variables)
         return self.track(logs)
@@ -131,8 +136,8 @@ class ColorizationGAN(keras.Model):
                 variable.assign(value)
 
     def judge(self, colour, generated, training):
-        """Runs the discriminator, if there is one; returns `compute_losses`."""
-        if not self.discriminator:
+        """Runs the discriminator, unless it rests; returns `compute_losses`."""
+        if not self.adversarial:
             mse = self.mean_squared_error(colour, generated)
             return {"g_loss": mse, "mse": mse}
         real_logits = self.discriminator(colour, training=training)
@@ -158,6 +163,7 @@ class ColorizationGAN(keras.Model):
         }
 
     def track(self, logs):
-        for tracker in self.trackers:
+        trackers = [tracker for tracker in self.trackers if tracker.name in logs]
+        for tracker in trackers:
             tracker.update_state(logs[tracker.name])
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+        return {tracker.name: tracker.result() for tracker in trackers}
