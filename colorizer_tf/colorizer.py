@@ -10,7 +10,12 @@ import tensorflow as tf
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import HINT_STRIDE, encode_hints
+from colorizer_tf.hints import (
+    HINT_STRIDE,
+    LOWEST_STRENGTH,
+    correct_chroma,
+    encode_hints,
+)
 from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
@@ -121,7 +126,11 @@ class Colorizer:
         """
         gray = to_gray(photo)
         luma = self.shrink(gray)
-        (chroma,) = self.predict_chroma([luma], [hints])
+        cells = None
+        if hints:
+            strength = max(strength, LOWEST_STRENGTH)
+            cells = self.encode_hints(hints, luma, strength)
+        (chroma,) = self.predict_chroma([luma], [cells])
         return paint_chroma(gray, luma, chroma, strength)
 
     def colorize_file(self, source, destination, strength=1.0, hints=()):
@@ -188,43 +197,55 @@ class Colorizer:
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
+    def encode_hints(self, hints, luma, strength=1.0):
+        """Returns what `predict_chroma` is told of a photo's hints.
+
+        Args:
+            hints: a list of `Hint`.
+            luma: the photo, as `shrink` returns it.
+            strength: what its chroma will be scaled by.
+
+        Returns:
+            float32 (h', w', 3), see `hints.encode_hints`.
+
+        Raises:
+            ValueError: the generator takes no hints.
+        """
+        if not self.takes_hints:
+            raise ValueError(
+                "This generator takes no hints: train one with "
+                "build_generator(hints=True), or take the one in the package."
+            )
+        return encode_hints(hints, luma, strength)
+
     def predict_chroma(self, lumas, hints=None):
         """Runs the network on photos that share one `network_shape`.
 
         Args:
             lumas: a list of float32 (h, w), as `shrink` returns them.
-            hints: a list of `Hint` for each photo; None for none at all.
+            hints: for each photo what `encode_hints` returns, or None.
 
         Returns:
             A list of chroma (Cb, Cr), float32 (h, w, 2).
-
-        Raises:
-            ValueError: there are hints, and the generator takes none.
         """
         # What is missing to the network's size is filled by mirroring the edge,
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
-        hints = hints or [()] * len(lumas)
-        if self.takes_hints:
-            inputs = [batch, self._encode_hints(batch.shape, hints, lumas)]
-        elif any(map(len, hints)):
-            raise ValueError(
-                "This generator takes no hints: train one with "
-                "build_generator(hints=True), or take the one in the package."
-            )
-        else:
-            inputs = batch
+        hints = hints or [None] * len(lumas)
+        inputs = [batch, _stack_hints(hints, batch)] if self.takes_hints else batch
         rgb = np.asarray(self.network(inputs), np.float32)
         if rgb.shape != (*batch.shape[:3], 3) or not np.isfinite(rgb).all():
             raise ValueError(
                 f"The generator must return finite RGB of shape {batch.shape[:3]} + "
                 f"(3,). Received: shape {rgb.shape}, or NaN."
             )
-        chroma = rgb @ _RGB_TO_CHROMA
-        return [
-            part[: len(luma), : luma.shape[1]]
-            for part, luma in zip(chroma, lumas, strict=True)
-        ]
+        chromas = []
+        for chroma, luma, cells in zip(rgb @ _RGB_TO_CHROMA, lumas, hints, strict=True):
+            chroma = chroma[: len(luma), : luma.shape[1]]
+            chromas.append(
+                chroma if cells is None else correct_chroma(chroma, cells, luma)
+            )
+        return chromas
 
     def _compile(self, network):
         """One graph for all sizes, or one for each where the model needs to know."""
@@ -237,19 +258,21 @@ class Colorizer:
         except Exception:  # such as UpSampling2D("bilinear"), in whatever way it fails
             return tf.function(network)
 
-    def _encode_hints(self, shape, hints, lumas):
-        cells = (shape[0], shape[1] // HINT_STRIDE, shape[2] // HINT_STRIDE, 3)
-        encoded = np.zeros(cells, np.float32)
-        for cells, photo_hints, luma in zip(encoded, hints, lumas, strict=True):
-            if photo_hints:
-                given = encode_hints(photo_hints, luma)
-                cells[: given.shape[0], : given.shape[1]] = given
-        return encoded
-
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
+
+
+def _stack_hints(hints, batch):
+    """The hints of a batch of photos, (B, H, W, 1), as (B, H / 4, W / 4, 3)."""
+    count, height, width, _ = batch.shape
+    stacked = np.zeros((count, height // HINT_STRIDE, width // HINT_STRIDE, 3), "f4")
+    for given, cells in zip(stacked, hints, strict=True):
+        if cells is not None:
+            given[: cells.shape[0], : cells.shape[1]] = cells
+    # No chroma is outside of this, but one that was divided by a low strength.
+    return np.clip(stacked, [0, -0.5, -0.5], [1, 0.5, 0.5])
 
 
 def _input_shapes(generator):
