@@ -2,6 +2,8 @@ import colorizer_tf as ct
 
 # isort: split
 # The package comes first: it says how TensorFlow is to start.
+import signal
+
 import cv2
 import keras
 import matplotlib
@@ -10,6 +12,17 @@ import pytest
 from PIL import Image
 
 matplotlib.use("Agg")
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal sends it, even where the caller of the tests ignores it.
+
+    What ignores a signal, such as `nohup`, hands that down to all that it starts.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

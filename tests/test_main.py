@@ -80,6 +80,7 @@ def test_a_file_where_a_folder_should_be(photos, weights, tmp_path, capsys):
     assert (tmp_path / "out").read_text() == "a letter"
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop):
     for number in range(300):
