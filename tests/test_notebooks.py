@@ -63,6 +63,7 @@ def test_papermill_lines_name_parameters_that_exist(name):
 def test_explore_shows_photos(tmp_path):
     notebook = run("01_explore_data", tmp_path, photos="sample", image_size=32)
     assert "136 photos: 81 for training" in printed(notebook)
+    assert "oneDNN" not in printed(notebook)
     assert pictures(notebook) >= 4
 
 
