@@ -7,6 +7,8 @@ import lazy_loader
 
 from colorizer_tf.quiet import QuietImport
 
+__version__ = "0.1.0"
+
 # All count only if TensorFlow is not imported yet. Its start-up notices would
 # open every notebook and command; oneDNN trains a quarter faster on processors
 # for which TensorFlow leaves it off.
