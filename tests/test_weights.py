@@ -15,7 +15,6 @@ from PIL import Image
 
 import colorizer_tf as ct
 
-PROJECT = Path(__file__).parent.parent
 MEGABYTES = 25
 
 
@@ -37,12 +36,12 @@ def test_it_is_nearer_to_the_real_colours_than_gray(colorizer, tmp_path):
     assert evaluation.colorized.detail < 1
 
 
-def test_it_comes_with_the_package_and_its_card(tmp_path):
+def test_it_comes_with_the_package_and_its_card(checkout, tmp_path):
     assert ct.Colorizer.WEIGHTS.stat().st_size < MEGABYTES * 1e6
 
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path]
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *options, PROJECT], check=True
+        [sys.executable, "-m", "pip", "wheel", *options, checkout], check=True
     )
 
     (wheel,) = tmp_path.glob("*.whl")
@@ -55,7 +54,7 @@ def test_it_comes_with_the_package_and_its_card(tmp_path):
         assert entry in package.read(scripts).decode()
     assert wheel.name.startswith(f"colorizer_tf-{ct.__version__}-")
     assert "colorizer_tf/weights/README.md" in names
-    modules = (PROJECT / "colorizer_tf").glob("*.py")
+    modules = (checkout / "colorizer_tf").glob("*.py")
     assert {f"colorizer_tf/{path.name}" for path in modules} <= names
 
 
