@@ -54,8 +54,9 @@ def plot_photos(photos, columns=8, titles=None):
     for line in lines:
         gaps = GAP * (len(line) - 1)
         height = (width - gaps) / sum(1 / _shape(photos[i]) for i in line)
-        # The last line may be too short for that.
-        heights.append(min([height, *heights[-1:], TALLEST * THUMBNAIL]))
+        if len(line) < columns:  # the last line: no larger than the others
+            height = min([height, *heights[-1:]])
+        heights.append(min(height, TALLEST * THUMBNAIL))
     total = sum(heights) + (above + GAP) * len(lines) - GAP
     figure = plt.figure(figsize=(width, total))
     bottom = total
