@@ -1,10 +1,12 @@
-"""The commands: `python -m colorizer_tf colorize SOURCE DESTINATION`, and `serve`."""
+"""The commands: `colorizer-tf colorize SOURCE DESTINATION`, and `serve`."""
 
 import argparse
 import contextlib
 import signal
 import sys
 from pathlib import Path
+
+from colorizer_tf import __version__
 
 
 def main(arguments=None):
@@ -23,9 +25,13 @@ def main(arguments=None):
 
 
 def _parse(arguments):
+    run_as_module = Path(sys.argv[0]).name == "__main__.py"
     parser = argparse.ArgumentParser(
-        prog="python -m colorizer_tf",
+        prog="python -m colorizer_tf" if run_as_module else "colorizer-tf",
         description="Gives black-and-white photos their colours.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"colorizer_tf {__version__}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_colorize(commands)
@@ -51,7 +57,10 @@ def _add_colorize(commands):
         "--strength", type=float, default=1.0, help="of the colour; 0 is gray (1)"
     )
     colorize.add_argument(
-        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+        "--weights",
+        metavar="FILE",
+        help="a generator.keras, or hf://owner/name for one on the Hugging Face Hub "
+        "(the one in the package)",
     )
     colorize.add_argument(
         "--working-size",
@@ -80,7 +89,10 @@ def _add_serve(commands):
     )
     serve.add_argument("--port", type=_port, default=8000, help="(8000)")
     serve.add_argument(
-        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+        "--weights",
+        metavar="FILE",
+        help="a generator.keras, or hf://owner/name for one on the Hugging Face Hub "
+        "(the one in the package)",
     )
     serve.set_defaults(command=_serve)
 
@@ -140,7 +152,10 @@ def _load(weights, **kwargs):
     # TensorFlow takes seconds to start: not for --help, nor for a wrong SOURCE.
     from colorizer_tf.colorizer import Colorizer
 
-    return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)
+    try:
+        return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)
+    except ImportError as error:  # what hf:// needs
+        raise ValueError(error) from error
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
 LONGEST = 4
+HUB = "hf://"
 # As a matrix, NumPy is ten times as fast at it as TensorFlow, op by op.
 _RGB_TO_CHROMA = np.asarray(rgb_to_chroma(np.eye(3, dtype=np.float32)))
 
@@ -62,19 +63,27 @@ class Colorizer:
 
     @classmethod
     def load(cls, path, **kwargs):
-        """Loads a generator from a `.keras` file.
+        """Loads a generator from a `.keras` file, or from the Hugging Face Hub.
+
+        Args:
+            path: the file; or "hf://owner/name", a repository that holds what
+                `keras.saving.save_model` writes there, or a `generator.keras`.
+            **kwargs: as `Colorizer` takes them.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file holds no generator.
+            ValueError: the file holds no generator, or it cannot be downloaded.
+            ImportError: hf:// without the package `huggingface_hub`.
         """
+        if str(path).startswith(HUB):
+            path = _download(str(path))
         path = Path(path)
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(
                 f"There is no generator {path.absolute()}: train one with "
                 "notebooks/02_train.ipynb, or name another file."
             )
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(path) and not (path / "config.json").is_file():
             raise ValueError(f"{path} is no Keras model: name a .keras file.")
         try:
             generator = keras.models.load_model(path, compile=False)
@@ -279,6 +288,31 @@ def _input_shapes(generator):
     # A subclassed model may not tell: it takes gray photos of any size.
     inputs = getattr(generator, "inputs", None)
     return [tuple(x.shape) for x in inputs] if inputs else [(None, None, None, 1)]
+
+
+def _download(address):
+    """Returns where the model of hf://owner/name lies, downloaded if need be."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError(
+            f"{address} needs huggingface_hub, which is not installed: "
+            "pip install huggingface_hub"
+        ) from error
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repo_id=address.removeprefix(HUB),
+            allow_patterns=["generator.keras", "*.json", "model.weights.*"],
+            library_name="keras",
+        )
+    except Exception as error:  # no such repository, no network, no access
+        raise ValueError(f"{address} cannot be downloaded: {error}") from error
+    file, config = Path(folder) / "generator.keras", Path(folder) / "config.json"
+    if not file.is_file() and not config.is_file():
+        raise ValueError(
+            f"{address} holds no Keras model: neither generator.keras nor config.json."
+        )
+    return file if file.is_file() else folder
 
 
 def _fixed_size(generator):

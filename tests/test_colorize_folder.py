@@ -335,6 +335,7 @@ Colorizer(model, working_size=32).colorize_folder(*sys.argv[1:])
 """
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle_and_run_again(colorizer, tmp_path, kill):
     source, result = tmp_path / "in", tmp_path / "out"

@@ -56,6 +56,7 @@ def train(photos, run_dir, epochs, *callbacks, run_eagerly=False, pictures=False
         pairs,
         validation_data=validation,
         epochs=epochs,
+        shuffle=False,
         verbose=0,
         callbacks=[
             *ct.training_callbacks(run_dir, pictures, picture_every=2),

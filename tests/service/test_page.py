@@ -1,5 +1,6 @@
 """The page, in a real browser."""
 
+import os
 import shutil
 import threading
 
@@ -35,9 +36,12 @@ def address(colorizer):
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not work for root.
+        # Chromium's own sandbox does not work for root, and in a locale without
+        # Cyrillic it opens no file that has a Russian name.
         browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=BROWSER,
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
         )
         yield browser
         browser.close()
