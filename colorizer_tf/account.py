@@ -1,5 +1,6 @@
 """The account of which photo gave which result, kept where the results are."""
 
+import contextlib
 import json
 import os
 import sys
@@ -58,10 +59,11 @@ class Folder:
         """Whether there is a photo at an address from an account."""
         return Path(address).exists()
 
-    def read(self, name):
-        """Returns the bytes of a file; none if there is no such file."""
-        path = self.path / name
-        return path.read_bytes() if path.is_file() else b""
+    def read(self, names):
+        """Yields the bytes of files; those that are not there are passed over."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield (self.path / name).read_bytes()
 
     def write(self, name, content):
         """Writes a file, which is there as a whole or not at all."""
@@ -79,9 +81,8 @@ class Folder:
         """Removes files, and the folder of the account's parts once it is empty."""
         for name in names:
             (self.path / name).unlink(missing_ok=True)
-        parts = self.path / PARTS
-        if parts.is_dir() and not any(parts.iterdir()):
-            parts.rmdir()
+        with contextlib.suppress(OSError):
+            (self.path / PARTS).rmdir()
 
 
 class Claim(NamedTuple):
@@ -117,12 +118,16 @@ class Account:
         self.settings = settings
         self._entries = {}
         self._claimed = set()
-        parts = destination.parts()
-        for name in (RECORD, *parts):
-            self._load(destination.read(name))
-        if parts:
-            destination.write(RECORD, "".join(self._lines()).encode())
-            destination.remove(parts)
+        self._load([RECORD])
+        self.merge()
+
+    def merge(self):
+        """Brings into the record what many writers have left."""
+        if parts := self.destination.parts():
+            self._load(parts)
+            lines = (make_line(*entry) for entry in self._entries.items())
+            self.destination.write(RECORD, "".join(lines).encode())
+            self.destination.remove(parts)
 
     def claim(self, photo, extension=None):
         """Finds a name for a photo's result that nothing else has taken.
@@ -159,10 +164,7 @@ class Account:
 
     def line(self, claim, finished):
         """Returns the line that says of a result whether it is finished."""
-        photo = str(self.source.locate(claim.photo))
-        return _make_line(
-            _fold(claim.result), photo, claim.state, self.settings, finished
-        )
+        return make_line(*make_entry(self.source, claim, self.settings, finished))
 
     def _is_free(self, name, photo, state):
         folded = _fold(name)
@@ -176,33 +178,39 @@ class Account:
             known == state and not self.source.has_address(address)
         )
 
-    def _load(self, content):
-        for line in content.splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # half a line, left by a kill
-                continue
-            self._entries[entry["result"]] = (
-                entry["photo"],
-                tuple(entry["state"]),
-                sys.intern(entry["settings"]),
-                entry["finished"],
-            )
-
-    def _lines(self):
-        for result, entry in self._entries.items():
-            yield _make_line(result, *entry)
+    def _load(self, names):
+        for content in self.destination.read(names):
+            for line in content.splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:  # half a line, left by a kill
+                    continue
+                self._entries[entry["result"]] = (
+                    entry["photo"],
+                    tuple(entry["state"]),
+                    sys.intern(entry["settings"]),
+                    entry["finished"],
+                )
 
 
-def _make_line(result, photo, state, settings, finished):
-    entry = {
+def make_entry(source, claim, settings, finished):
+    """Returns the key and the value under which an `Account` has a result."""
+    photo = str(source.locate(claim.photo))
+    return _fold(claim.result), (photo, claim.state, settings, finished)
+
+
+def make_line(result, entry, tries=1):
+    """Returns the line of JSON that stands for an entry, and for tries at it."""
+    photo, state, settings, finished = entry
+    facts = {
         "result": result,
         "photo": photo,
         "state": state,
         "settings": settings,
         "finished": finished,
+        "tries": tries,
     }
-    return json.dumps(entry) + "\n"
+    return json.dumps(facts) + "\n"
 
 
 def _fold(name):

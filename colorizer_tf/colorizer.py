@@ -31,6 +31,7 @@ class Colorizer:
 
     Attributes:
         network: the generator as a compiled function, from gray to RGB.
+        frozen: whether `freeze` was called.
         WEIGHTS: where the generator that comes with the package lies.
 
     Raises:
@@ -46,6 +47,7 @@ class Colorizer:
             )
         self.generator = generator
         self.working_size = working_size
+        self.frozen = False
         self._fixed_size = _fixed_size(generator)
         self._stride = None if self._fixed_size else _find_stride(generator)
         self.network = self._compile(lambda gray: generator(gray, training=False))
@@ -96,6 +98,7 @@ class Colorizer:
             return self.generator.stateless_call(*weights, gray, training=False)[0]
 
         self.network = self._compile(network)
+        self.frozen = True
 
     def colorize(self, photo, strength=1.0):
         """Returns a photo in colour.

@@ -54,6 +54,11 @@ class Outcome:
     status: str
     reason: str = ""
 
+    @property
+    def is_here(self):
+        """Whether photo and result are files, and not in a bucket."""
+        return isinstance(self.photo, Path) and isinstance(self.result, Path)
+
 
 class Report:
     """What became of all photos: an `Outcome` for each, in order of names.
@@ -222,6 +227,7 @@ class Progress:
             desc="colorizing", total=len(names), unit="photo", **_bar_options()
         )
         self._failed = 0
+        self._waiting = False
 
     def __enter__(self):
         return self
@@ -244,8 +250,17 @@ class Progress:
             else:
                 yield number, claim
 
+    def announce(self, text):
+        """Shows what has to be waited for until the first photo is through."""
+        self._bar.set_description(text)
+        self._waiting = True
+
     def finish(self, number, reason=""):
         """Notes that a photo is done, or why it failed."""
+        if self._waiting:
+            self._bar.set_description("colorizing", refresh=False)
+            self._bar.unpause()
+            self._waiting = False
         self.report.set(number, "failed" if reason else "done", reason)
         if reason:
             self._failed += 1
