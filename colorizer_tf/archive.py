@@ -41,8 +41,9 @@ THREADS = 2
 # A chunk holds so many photos, and so many bytes, at most.
 CHUNK_PHOTOS = 64
 CHUNK_BYTES = 2**28
-# A photo during which its worker has died is taken up again so often.
-TRIES = 3
+# Photos during which their worker has died are taken up again one by one, each of
+# them so often.
+TRIES = 2
 # So many files at a time are fetched from a bucket, or put into it.
 TRANSFERS = 16
 # Where a file is there as a whole or not at all. Elsewhere it gets its name last.
@@ -225,7 +226,7 @@ def colorize_archive(
 
     Returns:
         A `folder.Report`. What could not be read or written is in it with the
-        reason, and so is a photo during which its worker died three times.
+        reason, and so is a photo that has killed its worker again and again.
 
     Raises:
         FileNotFoundError: there is no such source, or no photo in it.
@@ -328,7 +329,7 @@ def _ray_session(address):
         return
     # Nothing is told to anybody outside, unless somebody wants it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Its errors come as exceptions as well.
+    # What goes wrong comes as an exception as well.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     here = address in (None, "local")
     # Only names go through Ray's own memory.
@@ -336,12 +337,13 @@ def _ray_session(address):
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_end = signal.getsignal(signal.SIGTERM) if in_main_thread else None
     try:
-        ray.init(
-            address="local" if here else address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **(options if here else {}),
-        )
+        with _mute_stderr():
+            ray.init(
+                address="local" if here else address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **(options if here else {}),
+            )
     except Exception as error:  # Ray has several for a cluster that does not answer
         where = "on this machine" if here else f"at {address}"
         raise OSError(f"Ray cannot be reached {where}: {error}") from error
@@ -351,6 +353,19 @@ def _ray_session(address):
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _mute_stderr():
+    """Lets nothing through, not even what is no Python, such as Ray's core."""
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _run(job, generator, chunks):
@@ -396,7 +411,7 @@ class _Worker:
 
     Ray starts it again then, and hands it the same chunk. The part of the account
     that belongs to the chunk tells what is done already; the rest is done one by
-    one, so that a photo that kills is known by the third time.
+    one, so that a photo that kills is found out.
     """
 
     def __init__(self, job, generator):
@@ -543,8 +558,8 @@ class _Notes:
             return False
         if self._tries[work.number] == TRIES:
             work.reason = (
-                f"{work.photo} cannot be colorized: whoever tried it was killed, "
-                f"{TRIES} times. Is it too large for the memory?"
+                f"{work.photo} cannot be colorized: the process that tried was "
+                f"killed, {TRIES} times. Is it too large for the memory?"
             )
             return False
         self._tries[work.number] += 1
