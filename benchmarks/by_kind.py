@@ -3,7 +3,7 @@
 Photos are grouped by what stands before the first "_" of their names, and only the
 test side of the folder is measured: the tenth that training keeps out.
 
-    python benchmarks/by_kind.py photos/more photos/large --weights runs/more/generator.keras
+    python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
 """
 
 import argparse

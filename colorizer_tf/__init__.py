@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["survey"],
     submod_attrs={
+        "archive": ["colorize_archive"],
         "colorizer": ["Colorizer"],
         "datasets": ["Split", "make_dataset", "split_photos"],
         "figures": ["plot_history", "plot_palette", "plot_photos", "plot_rows"],

@@ -41,6 +41,7 @@ class Colorizer:
         takes_hints: whether the generator takes colours that a person sets.
         network: the generator as a compiled function, from gray, and hints if it
             takes them, to RGB.
+        frozen: whether `freeze` was called.
         WEIGHTS: where the generator that comes with the package lies.
 
     Raises:
@@ -57,6 +58,7 @@ class Colorizer:
         self.generator = generator
         self.working_size = working_size
         self.takes_hints = len(_input_shapes(generator)) == 2
+        self.frozen = False
         self._fixed_size = _fixed_size(generator)
         self._stride = None if self._fixed_size else _find_stride(generator)
         self.network = self._compile(lambda inputs: generator(inputs, training=False))
@@ -115,6 +117,7 @@ class Colorizer:
             return self.generator.stateless_call(*weights, inputs, training=False)[0]
 
         self.network = self._compile(network)
+        self.frozen = True
 
     def colorize(self, photo, strength=1.0, hints=()):
         """Returns a photo in colour.

@@ -71,21 +71,48 @@ def find_photos(folder):
         FileNotFoundError: no such folder, or no photo in it.
     """
     folder = Path(folder)
+    return [folder / name for name in find_names(folder)]
+
+
+def find_names(folder):
+    """Returns what `find_photos` finds as names below the folder, "/" between."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder.absolute()}.")
-    photos = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not path.name.startswith(".")
-        and path.is_file()
+    names = [name for name in _list_files(folder) if is_photo_name(name)]
+    if not names:
+        raise no_photos(folder.absolute())
+    names.sort(key=name_order)
+    return names
+
+
+def is_photo_name(name):
+    """Whether a file of this name counts as a photo."""
+    name = name.rpartition("/")[2]
+    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
+
+
+def name_order(name):
+    """What names below a folder are sorted by: as paths are."""
+    return name.replace("/", "\0")
+
+
+def no_photos(place):
+    """Returns the error for a place where no photo is."""
+    return FileNotFoundError(
+        f"No photos in {place} or the folders below it: looked for files ending in "
+        f"{', '.join(EXTENSIONS)}."
     )
-    if not photos:
-        raise FileNotFoundError(
-            f"No photos in {folder.absolute()} or the folders below it: looked "
-            f"for files ending in {', '.join(EXTENSIONS)}."
-        )
-    return photos
+
+
+def _list_files(folder, above=""):
+    # A folder that may not be looked into is passed over.
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_files(entry.path, f"{above}{entry.name}/")
+            elif entry.is_file():
+                yield above + entry.name
 
 
 @contextlib.contextmanager

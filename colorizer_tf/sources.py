@@ -36,8 +36,11 @@ def project_path(path, default):
     """Returns `path` as an absolute path, or `default` where `path` is empty.
 
     A path that is given is taken from the current folder, a default from the
-    folder of the project, so that a notebook finds its files from anywhere.
+    folder of the project, so that a notebook finds its files from anywhere. An
+    address such as s3://bucket/scans is returned as it is.
     """
+    if "://" in str(path):
+        return path
     return Path(path).expanduser().absolute() if path else PROJECT / default
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from tiny_networks import build_tiny_generator
 
+import colorizer_tf as ct
 from colorizer_tf.__main__ import main
 
 
