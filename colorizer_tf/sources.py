@@ -5,6 +5,7 @@ import http.client
 import itertools
 import shutil
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -161,6 +162,8 @@ def download_photos(
         try:
             _fetch(url, archive)
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is the server's answer
             raise ConnectionError(
                 f"The photos cannot be downloaded from {url}: {error}.\n"
                 f"Put photos into {folder} by hand ({ARCHIVE_FOLDER} of that "

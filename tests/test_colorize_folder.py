@@ -18,7 +18,7 @@ from PIL import Image
 from colorizer_tf import folder as folder_module
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.colorizer import Colorizer
-from colorizer_tf.photos import read_gray
+from colorizer_tf.photos import read_gray, read_photo
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,12 @@ def test_the_same_tree_comes_out_and_originals_stay(colorizer, tmp_path):
     assert str(report).startswith("4 photos: 4 done, 0 skipped, 0 failed")
     assert len(report) == len(list(report)) == 4
     for outcome in report:
-        photo, colorized = Image.open(outcome.photo), Image.open(outcome.result)
-        assert (photo.size, photo.format) == (colorized.size, colorized.format)
-        rgb = np.asarray(colorized.convert("RGB"))
+        with Image.open(outcome.photo) as photo, Image.open(outcome.result) as made:
+            assert (photo.size, photo.format) == (made.size, made.format)
+            rgb = np.asarray(made.convert("RGB"))
         assert np.ptp(np.int16(rgb), axis=-1).mean() > 2
-    alone = colorizer.colorize(np.asarray(Image.open(source / "b.PNG")))
-    np.testing.assert_array_equal(np.asarray(Image.open(result / "b.PNG")), alone)
+    alone = colorizer.colorize(read_gray(source / "b.PNG").gray)
+    np.testing.assert_array_equal(read_photo(result / "b.PNG"), alone)
 
 
 def test_what_is_done_is_skipped_and_what_changed_is_not(colorizer, tmp_path):

@@ -76,7 +76,8 @@ def test_a_folder_and_a_file(photos, weights, tmp_path, capsys):
     result = str(tmp_path / "b.jpg")
     command = ["colorize", str(photos / "a.png"), result, "--weights", weights]
     assert main([*command, "--strength", "0.5", "--working-size", "64"]) == 0
-    assert Image.open(result).size == (30, 20)
+    with Image.open(result) as image:
+        assert image.size == (30, 20)
 
 
 def test_a_photo_that_failed_shows_in_the_exit_code(photos, weights, tmp_path, capsys):
