@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from pathlib import Path
@@ -14,6 +15,7 @@ RECORD = ".colorizer_tf.jsonl"
 # What many writers leave is put in here, each in files of its own, and goes into
 # the record with the next run.
 PARTS = ".colorizer_tf"
+SCRATCH = f"{PARTS}/scratch"
 
 
 class Folder:
@@ -28,6 +30,12 @@ class Folder:
 
     def __str__(self):
         return str(self.path)
+
+    def make(self):
+        """Makes the folder, if need be."""
+        if self.path.is_file():
+            raise NotADirectoryError(f"{self} is a file: name a folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def locate(self, name):
         """Returns what people and programs call a file of this folder."""
@@ -77,11 +85,12 @@ class Folder:
         paths = sorted((self.path / PARTS).glob("*.jsonl"))
         return [path.relative_to(self.path).as_posix() for path in paths]
 
-    def remove(self, names):
-        """Removes files, and the folder of the account's parts once it is empty."""
-        for name in names:
+    def remove(self, parts):
+        """Removes parts of the account, and what killed writers have left."""
+        for name in parts:
             (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is none, or it is not empty
             (self.path / PARTS).rmdir()
 
 
@@ -123,11 +132,12 @@ class Account:
 
     def merge(self):
         """Brings into the record what many writers have left."""
-        if parts := self.destination.parts():
+        parts = self.destination.parts()
+        if parts:
             self._load(parts)
             lines = (make_line(*entry) for entry in self._entries.items())
             self.destination.write(RECORD, "".join(lines).encode())
-            self.destination.remove(parts)
+        self.destination.remove(parts)
 
     def claim(self, photo, extension=None):
         """Finds a name for a photo's result that nothing else has taken.
@@ -171,7 +181,14 @@ class Account:
         if folded in self._claimed:
             return False
         if folded not in self._entries:
-            return self.destination.size(name) is None
+            if self.destination.size(name) is None:
+                return True
+            # From elsewhere, unless a killed run's last writer was still at it. (In a
+            # bucket, files are listed once, and before the account is read.)
+            if isinstance(self.destination, Folder):
+                self._load(self.destination.parts())
+            if folded not in self._entries:
+                return False
         address, known, *_ = self._entries[folded]
         # The same photo may have changed since, or moved.
         return address == str(self.source.locate(photo)) or (
