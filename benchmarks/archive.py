@@ -151,11 +151,11 @@ def measure_names(folder, count):
             with open(below / f"scan_{number:07}.jpg", "wb") as file:
                 file.write(b"x" if place == "results" else b"")
     source, results = Folder(folder / "names"), Folder(folder / "results")
-    claimed, results.path = results.path, folder / "nothing"
-    results.path.mkdir()
-    write_account(source, results)
-    os.replace(results.path / RECORD, claimed / RECORD)
-    todo, *times, memory = in_a_process(subtract, source.path, claimed, count)
+    nothing = Folder(folder / "nothing")
+    nothing.make()
+    write_account(source, nothing)
+    os.replace(nothing.path / RECORD, results.path / RECORD)
+    todo, *times, memory = in_a_process(subtract, source.path, results.path, count)
     print("{} names: listed in {:.1f} s, account loaded in {:.1f} s, subtracted in "
           "{:.1f} s; {:.2f} GB, {} left to do"
           .format(count, *times, memory, todo), flush=True)  # fmt: skip

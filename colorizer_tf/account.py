@@ -27,9 +27,10 @@ class Folder:
 
     def __init__(self, path):
         self.path = Path(path).resolve()
+        self._root = str(self.path)
 
     def __str__(self):
-        return str(self.path)
+        return self._root
 
     def make(self):
         """Makes the folder, if need be."""
@@ -40,6 +41,10 @@ class Folder:
     def locate(self, name):
         """Returns what people and programs call a file of this folder."""
         return self.path / name
+
+    def address(self, name):
+        """Returns the same as text, in a tenth of the time."""
+        return os.path.join(self._root, name.replace("/", os.sep))
 
     def find_inside(self, other):
         """Returns the name of a folder that is in this one, or "." for itself."""
@@ -53,13 +58,13 @@ class Folder:
 
     def state(self, name):
         """Returns what tells a photo from one that has changed."""
-        facts = os.stat(self.path / name)
+        facts = os.stat(self.address(name))
         return facts.st_size, facts.st_mtime_ns
 
     def size(self, name):
         """Returns the bytes that a file has; None if there is none."""
         try:
-            return os.stat(self.path / name).st_size
+            return os.stat(self.address(name)).st_size
         except FileNotFoundError:
             return None
 
@@ -191,7 +196,7 @@ class Account:
                 return False
         address, known, *_ = self._entries[folded]
         # The same photo may have changed since, or moved.
-        return address == str(self.source.locate(photo)) or (
+        return address == self.source.address(photo) or (
             known == state and not self.source.has_address(address)
         )
 
@@ -212,7 +217,7 @@ class Account:
 
 def make_entry(source, claim, settings, finished):
     """Returns the key and the value under which an `Account` has a result."""
-    photo = str(source.locate(claim.photo))
+    photo = source.address(claim.photo)
     return _fold(claim.result), (photo, claim.state, settings, finished)
 
 

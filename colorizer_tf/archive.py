@@ -71,9 +71,9 @@ class Bucket:
     """
 
     def __init__(self, address):
-        self.address = address.rstrip("/")
+        self._address = address.rstrip("/")
         try:
-            self.files, self.root = fsspec.core.url_to_fs(self.address)
+            self.files, self.root = fsspec.core.url_to_fs(self._address)
         except (ImportError, ValueError) as error:
             raise ValueError(f"{address} cannot be opened: {error}") from error
         except Exception as error:  # every kind of address has errors of its own
@@ -82,15 +82,17 @@ class Bucket:
         self._listing = None
 
     def __str__(self):
-        return self.address
+        return self._address
 
     def locate(self, name):
-        return f"{self.address}/{name}"
+        return f"{self}/{name}"
+
+    address = locate
 
     def find_inside(self, other):
         if not f"{other}/".startswith(f"{self}/"):
             return None
-        return str(other)[len(self.address) + 1 :] or "."
+        return str(other)[len(self._address) + 1 :] or "."
 
     def find(self):
         names = [name for name in self._list() if is_photo_name(name)]
