@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from pathlib import Path
@@ -14,6 +15,7 @@ RECORD = ".colorizer_tf.jsonl"
 # What many writers leave is put in here, each in files of its own, and goes into
 # the record with the next run.
 PARTS = ".colorizer_tf"
+SCRATCH = f"{PARTS}/scratch"
 
 
 class Folder:
@@ -25,13 +27,24 @@ class Folder:
 
     def __init__(self, path):
         self.path = Path(path).resolve()
+        self._root = str(self.path)
 
     def __str__(self):
-        return str(self.path)
+        return self._root
+
+    def make(self):
+        """Makes the folder, if need be."""
+        if self.path.is_file():
+            raise NotADirectoryError(f"{self} is a file: name a folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def locate(self, name):
         """Returns what people and programs call a file of this folder."""
         return self.path / name
+
+    def address(self, name):
+        """Returns the same as text, in a tenth of the time."""
+        return os.path.join(self._root, name.replace("/", os.sep))
 
     def find_inside(self, other):
         """Returns the name of a folder that is in this one, or "." for itself."""
@@ -45,13 +58,13 @@ class Folder:
 
     def state(self, name):
         """Returns what tells a photo from one that has changed."""
-        facts = os.stat(self.path / name)
+        facts = os.stat(self.address(name))
         return facts.st_size, facts.st_mtime_ns
 
     def size(self, name):
         """Returns the bytes that a file has; None if there is none."""
         try:
-            return os.stat(self.path / name).st_size
+            return os.stat(self.address(name)).st_size
         except FileNotFoundError:
             return None
 
@@ -77,11 +90,12 @@ class Folder:
         paths = sorted((self.path / PARTS).glob("*.jsonl"))
         return [path.relative_to(self.path).as_posix() for path in paths]
 
-    def remove(self, names):
-        """Removes files, and the folder of the account's parts once it is empty."""
-        for name in names:
+    def remove(self, parts):
+        """Removes parts of the account, and what killed writers have left."""
+        for name in parts:
             (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is none, or it is not empty
             (self.path / PARTS).rmdir()
 
 
@@ -123,11 +137,12 @@ class Account:
 
     def merge(self):
         """Brings into the record what many writers have left."""
-        if parts := self.destination.parts():
+        parts = self.destination.parts()
+        if parts:
             self._load(parts)
             lines = (make_line(*entry) for entry in self._entries.items())
             self.destination.write(RECORD, "".join(lines).encode())
-            self.destination.remove(parts)
+        self.destination.remove(parts)
 
     def claim(self, photo, extension=None):
         """Finds a name for a photo's result that nothing else has taken.
@@ -171,10 +186,17 @@ class Account:
         if folded in self._claimed:
             return False
         if folded not in self._entries:
-            return self.destination.size(name) is None
+            if self.destination.size(name) is None:
+                return True
+            # From elsewhere, unless a killed run's last writer was still at it. (In a
+            # bucket, files are listed once, and before the account is read.)
+            if isinstance(self.destination, Folder):
+                self._load(self.destination.parts())
+            if folded not in self._entries:
+                return False
         address, known, *_ = self._entries[folded]
         # The same photo may have changed since, or moved.
-        return address == str(self.source.locate(photo)) or (
+        return address == self.source.address(photo) or (
             known == state and not self.source.has_address(address)
         )
 
@@ -195,7 +217,7 @@ class Account:
 
 def make_entry(source, claim, settings, finished):
     """Returns the key and the value under which an `Account` has a result."""
-    photo = str(source.locate(claim.photo))
+    photo = source.address(claim.photo)
     return _fold(claim.result), (photo, claim.state, settings, finished)
 
 

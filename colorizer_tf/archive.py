@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -15,7 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from colorizer_tf.account import PARTS, Account, Claim, Folder, make_entry, make_line
+from colorizer_tf.account import (
+    PARTS,
+    SCRATCH,
+    Account,
+    Claim,
+    Folder,
+    make_entry,
+    make_line,
+)
 from colorizer_tf.folder import Progress, Work, colorize_works, describe, list_photos
 from colorizer_tf.photos import is_photo_name, name_order, no_photos
 
@@ -48,7 +55,6 @@ TRIES = 2
 TRANSFERS = 16
 # Where a file is there as a whole or not at all. Elsewhere it gets its name last.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
-SCRATCH = f"{PARTS}/scratch"
 
 
 class Bucket:
@@ -65,9 +71,9 @@ class Bucket:
     """
 
     def __init__(self, address):
-        self.address = address.rstrip("/")
+        self._address = address.rstrip("/")
         try:
-            self.files, self.root = fsspec.core.url_to_fs(self.address)
+            self.files, self.root = fsspec.core.url_to_fs(self._address)
         except (ImportError, ValueError) as error:
             raise ValueError(f"{address} cannot be opened: {error}") from error
         except Exception as error:  # every kind of address has errors of its own
@@ -76,15 +82,17 @@ class Bucket:
         self._listing = None
 
     def __str__(self):
-        return self.address
+        return self._address
 
     def locate(self, name):
-        return f"{self.address}/{name}"
+        return f"{self}/{name}"
+
+    address = locate
 
     def find_inside(self, other):
         if not f"{other}/".startswith(f"{self}/"):
             return None
-        return str(other)[len(self.address) + 1 :] or "."
+        return str(other)[len(self._address) + 1 :] or "."
 
     def find(self):
         names = [name for name in self._list() if is_photo_name(name)]
@@ -118,6 +126,8 @@ class Bucket:
         self._place(name, lambda path: self.files.pipe_file(path, content))
 
     def parts(self):
+        # A result that is listed now has been noted before.
+        self._list()
         self.files.invalidate_cache()
         start = len(self.root) + 1
         with contextlib.suppress(FileNotFoundError):
@@ -125,9 +135,9 @@ class Bucket:
             return sorted(path[start:] for path in paths if path.endswith(".jsonl"))
         return []
 
-    def remove(self, names):
+    def remove(self, parts):
         with contextlib.suppress(FileNotFoundError):
-            self.files.rm([self._path(name) for name in names])
+            self.files.rm([self._path(name) for name in parts])
 
     def fetch(self, name, path):
         """Brings a file here."""
@@ -237,29 +247,31 @@ def colorize_archive(
     """
     source, destination = _open_place(source), _open_place(destination)
     names = list_photos(source, destination, strength, extension)
-    _prepare(destination)
+    if isinstance(destination, Folder):
+        destination.make()
     settings = describe(colorizer, strength)
     account = Account(source, destination, settings)
-    try:
-        with Progress(source, destination, names) as progress:
-            todo = progress.claim_all(account, extension)
-            chunks = list(_make_chunks(todo, len(names)))
-            if chunks:
-                job = _Job(
-                    str(source),
-                    str(destination),
-                    settings,
-                    float(strength),
-                    colorizer.working_size,
-                    colorizer.frozen,
-                )
-                progress.announce("starting Ray")
+    with Progress(source, destination, names) as progress:
+        todo = progress.claim_all(account, extension)
+        chunks = list(_make_chunks(todo, len(names)))
+        if chunks:
+            job = _Job(
+                str(source),
+                str(destination),
+                settings,
+                float(strength),
+                colorizer.working_size,
+                colorizer.frozen,
+            )
+            if isinstance(destination, Folder):
+                (destination.path / SCRATCH).mkdir(parents=True, exist_ok=True)
+            progress.announce("starting Ray")
+            try:
                 with _ray_session(address):
                     for number, reason in _run(job, _save(colorizer), chunks):
                         progress.finish(number, reason)
+            finally:
                 account.merge()
-    finally:
-        _clean_up(destination)
     return progress.report
 
 
@@ -274,21 +286,6 @@ class _Job:
     working_size: int
     frozen: bool
     cpus: int = 1
-
-
-def _prepare(destination):
-    if isinstance(destination, Folder):
-        if destination.path.is_file():
-            raise NotADirectoryError(f"{destination} is a file: name a folder.")
-        _clean_up(destination)
-        (destination.path / SCRATCH).mkdir(parents=True)
-
-
-def _clean_up(destination):
-    """Removes what was being written when workers were killed."""
-    if isinstance(destination, Folder):
-        shutil.rmtree(destination.path / SCRATCH, ignore_errors=True)
-        destination.remove([])
 
 
 def _save(colorizer):

@@ -149,9 +149,7 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
     """
     source, destination = Folder(source), Folder(destination)
     names = list_photos(source, destination, strength, extension)
-    if destination.path.is_file():
-        raise NotADirectoryError(f"{destination} is a file: name a folder.")
-    destination.path.mkdir(parents=True, exist_ok=True)
+    destination.make()
     account = Account(source, destination, describe(colorizer, strength))
     lock = threading.Lock()
     with (

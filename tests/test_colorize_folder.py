@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorizer_tf import account as account_module
 from colorizer_tf import folder as folder_module
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.colorizer import Colorizer
@@ -406,3 +407,44 @@ def test_killed_in_the_middle_and_run_again(colorizer, tmp_path, kill):
         assert read_gray(path).gray.shape[0] == 250
     redone = [path for path in finished if path.stat().st_mtime_ns != finished[path]]
     assert len(redone) <= folder_module.THREADS  # written, but not yet noted
+
+
+def test_what_a_run_on_ray_noted_until_just_now_counts(colorizer, tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    record = tmp_path / "out" / folder_module.RECORD
+    parts = tmp_path / "out" / account_module.PARTS
+    parts.mkdir()
+    (parts / "0.jsonl").write_text(record.read_text())
+    (parts / "scratch").mkdir()
+    save(parts / "scratch/1.png")
+
+    record.unlink()
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+
+    assert report.count("skipped") == 2
+    assert not parts.exists()
+
+
+def test_a_last_writer_that_notes_after_the_account_was_read(
+    colorizer, tmp_path, monkeypatch
+):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    record = tmp_path / "out" / folder_module.RECORD
+    part = tmp_path / "out" / account_module.PARTS / "0.jsonl"
+    noted = record.read_text()
+    record.unlink()
+    find = folder_module.Account.claim
+
+    def claim(account, *args):
+        part.parent.mkdir(exist_ok=True)
+        part.write_text(noted)
+        return find(account, *args)
+
+    monkeypatch.setattr(folder_module.Account, "claim", claim)
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+
+    assert report.count("skipped") == 2
