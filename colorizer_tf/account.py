@@ -9,13 +9,15 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from colorizer_tf.photos import find_names, whole_file
+from colorizer_tf.photos import EXTENSIONS, PhotoError, find_names, whole_file
 
 RECORD = ".colorizer_tf.jsonl"
 # What many writers leave is put in here, each in files of its own, and goes into
 # the record with the next run.
 PARTS = ".colorizer_tf"
 SCRATCH = f"{PARTS}/scratch"
+# What the name of a file with a photo's hints ends in.
+HINTS = ".hints.json"
 
 
 class Folder:
@@ -28,6 +30,7 @@ class Folder:
     def __init__(self, path):
         self.path = Path(path).resolve()
         self._root = str(self.path)
+        self._hints_in = None, frozenset()
 
     def __str__(self):
         return self._root
@@ -56,8 +59,20 @@ class Folder:
         """Returns the names of the photos in it; see `photos.find_names`."""
         return find_names(self.path)
 
+    def find_hints(self, photo):
+        """Returns the name of the file with a photo's hints; see `choose_hints`."""
+        folder, _, _ = photo.rpartition("/")
+        if self._hints_in[0] != folder:  # photos come folder by folder
+            files = os.listdir(self.address(folder))
+            self._hints_in = folder, {name for name in files if name.endswith(HINTS)}
+        return choose_hints(
+            photo,
+            lambda name: name.rpartition("/")[2] in self._hints_in[1],
+            lambda name: self.size(name) is not None,
+        )
+
     def state(self, name):
-        """Returns what tells a photo from one that has changed."""
+        """Returns what tells a file from one that has changed."""
         facts = os.stat(self.address(name))
         return facts.st_size, facts.st_mtime_ns
 
@@ -99,18 +114,47 @@ class Folder:
             (self.path / PARTS).rmdir()
 
 
+def choose_hints(photo, has_hints, has_photo):
+    """Returns the name of the file with a photo's hints, or None.
+
+    Of `scan.jpg` that is `scan.jpg.hints.json`, or else `scan.hints.json`.
+
+    Args:
+        photo: the photo's name.
+        has_hints: tells whether there is a file of this name that holds hints.
+        has_photo: tells whether there is a photo of this name.
+
+    Raises:
+        PhotoError: `scan.hints.json` may belong to another photo as well.
+    """
+    if has_hints(photo + HINTS):
+        return photo + HINTS
+    stem, own = os.path.splitext(photo)
+    if not has_hints(stem + HINTS):
+        return None
+    for extension in (*EXTENSIONS, *map(str.upper, EXTENSIONS)):
+        if extension != own and has_photo(stem + extension):
+            raise PhotoError(
+                f"{stem}{HINTS} may belong to {photo} or to {stem}{extension}: name it "
+                f"after the whole name of one, {photo}{HINTS}."
+            )
+    return stem + HINTS
+
+
 class Claim(NamedTuple):
     """What a photo is to become.
 
     Attributes:
         photo: its name, below the source.
         result: the name of its result, below the destination.
-        state: what tells the photo from one that has changed.
+        state: what tells the photo, and its hints, from others.
+        hints: the name of the file with its hints, if there is one.
     """
 
     photo: str
     result: str
     state: tuple
+    hints: str | None = None
 
 
 class Account:
@@ -156,8 +200,12 @@ class Account:
 
         Raises:
             OSError: the photo is gone.
+            PhotoError: it is unclear whether hints are its own.
         """
         state = self.source.state(photo)
+        hints = self.source.find_hints(photo)
+        if hints:
+            state += self.source.state(hints)
         stem, own = os.path.splitext(photo)
         name = photo if extension in (None, own) else stem + extension
         number, numbered = 1, name
@@ -165,7 +213,7 @@ class Account:
             number += 1
             numbered = f"{stem} ({number}){extension or own}"
         self._claimed.add(_fold(numbered))
-        return Claim(photo, numbered, state)
+        return Claim(photo, numbered, state, hints)
 
     def is_done(self, claim):
         """Whether the result is there, finished, and would be the same again."""

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colorizer_tf.account import (
+    HINTS,
     PARTS,
     SCRATCH,
     Account,
     Claim,
     Folder,
+    choose_hints,
     make_entry,
     make_line,
 )
@@ -102,6 +104,9 @@ class Bucket:
 
     def state(self, name):
         return self._list()[name]
+
+    def find_hints(self, photo):
+        return choose_hints(photo, self._list().__contains__, self._list().__contains__)
 
     def size(self, name):
         size, _ = self._list().get(name, (None, None))
@@ -303,7 +308,7 @@ def _make_chunks(todo, count):
 
     def make():
         columns = zip(*rows, strict=True)
-        names = ("number", "photo", "result", "state")
+        names = ("number", "photo", "result", "state", "hints")
         table = dict(zip(names, map(list, columns), strict=True))
         return pyarrow.table(table | {"part": [f"{run}-{made:07}"] * len(rows)})
 
@@ -312,7 +317,15 @@ def _make_chunks(todo, count):
         if rows and (len(rows) == most or size + photo_bytes > CHUNK_BYTES):
             yield make()
             made, rows, size = made + 1, [], 0
-        rows.append((number, claim.photo, claim.result, json.dumps(claim.state)))
+        rows.append(
+            (
+                number,
+                claim.photo,
+                claim.result,
+                json.dumps(claim.state),
+                claim.hints or "",
+            )
+        )
         size += photo_bytes
     if rows:
         yield make()
@@ -469,12 +482,19 @@ class _Worker:
         return _Notes(self.destination, part, entries)
 
     def _make_work(self, row, folder):
-        claim = Claim(row["photo"], row["result"], tuple(json.loads(row["state"])))
+        claim = Claim(
+            row["photo"],
+            row["result"],
+            tuple(json.loads(row["state"])),
+            row["hints"] or None,
+        )
         photo = folder / f"photo_{row['number']}{Path(claim.photo).suffix}"
+        hints = folder / f"photo_{row['number']}{HINTS}"
         if isinstance(self.source, Folder):
             photo = self.source.path / claim.photo
+            hints = self.source.path / (claim.hints or "")
         result = folder / f"{row['number']}{Path(claim.result).suffix}"
-        return Work(row["number"], photo, result, claim)
+        return Work(row["number"], photo, result, claim, hints if claim.hints else None)
 
     def _colorize_one_by_one(self, works, notes):
         for work in works:
@@ -492,6 +512,8 @@ class _Worker:
 
     def _fetch(self, work):
         self.source.fetch(work.claim.photo, work.photo)
+        if work.hints:
+            self.source.fetch(work.claim.hints, work.hints)
 
     def _put(self, work):
         if isinstance(self.destination, Bucket):
@@ -506,6 +528,9 @@ class _Worker:
         photo = self.source.locate(work.claim.photo)
         result = self.destination.locate(work.claim.result)
         reason = work.reason.replace(str(work.photo), str(photo))
+        if work.hints:
+            hints = self.source.locate(work.claim.hints)
+            reason = reason.replace(str(work.hints), str(hints))
         return reason.replace(str(work.result), str(result))
 
     def _scratch(self):

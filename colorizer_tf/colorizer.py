@@ -12,7 +12,6 @@ from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
 from colorizer_tf.hints import (
     HINT_STRIDE,
-    LOWEST_STRENGTH,
     correct_chroma,
     encode_hints,
 )
@@ -126,7 +125,7 @@ class Colorizer:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
                 (H, W, 4), whose own colours and transparency are dropped.
             strength: scales the colour that is predicted, not that of the hints;
-                0 gives the gray photo.
+                but 0 gives the gray photo.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -138,10 +137,7 @@ class Colorizer:
         """
         gray = to_gray(photo)
         luma = self.shrink(gray)
-        cells = None
-        if hints:
-            strength = max(strength, LOWEST_STRENGTH)
-            cells = self.encode_hints(hints, luma, strength)
+        cells = self.encode_hints(hints, luma, strength)
         (chroma,) = self.predict_chroma([luma], [cells])
         return paint_chroma(gray, luma, chroma, strength)
 
@@ -218,11 +214,13 @@ class Colorizer:
             strength: what its chroma will be scaled by.
 
         Returns:
-            float32 (h', w', 3), see `hints.encode_hints`.
+            float32 (h', w', 3), see `hints.encode_hints`; None without hints.
 
         Raises:
-            ValueError: the generator takes no hints.
+            ValueError: there are hints, and the generator takes none.
         """
+        if not hints:
+            return None
         if not self.takes_hints:
             raise ValueError(
                 "This generator takes no hints: train one with "

@@ -20,9 +20,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from colorizer_tf.account import RECORD, Account, Claim, Folder
+from colorizer_tf.hints import read_hints
 from colorizer_tf.photos import (
     EXTENSIONS,
     GrayPhoto,
+    PhotoError,
     photo_size,
     read_gray,
     write_photo,
@@ -126,7 +128,8 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
     A photo is skipped if its result is there, and the photo, the generator and
     the settings are what they were; a hidden file in the destination keeps
     account. A result whose name is taken, by another photo's result or by a
-    file from elsewhere, gets a number.
+    file from elsewhere, gets a number. The hints in `scan.hints.json` beside
+    `scan.jpg` are taken along, and belong to what the photo is.
 
     Args:
         colorizer: a `Colorizer`.
@@ -169,6 +172,7 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
                 source.path / claim.photo,
                 destination.path / claim.result,
                 claim,
+                source.path / claim.hints if claim.hints else None,
                 note,
             )
             for number, claim in progress.claim_all(account, extension)
@@ -239,7 +243,7 @@ class Progress:
             try:
                 claim = account.claim(name, extension)
                 done = account.is_done(claim)
-            except OSError as error:  # the photo has just gone
+            except (OSError, PhotoError) as error:  # the photo has just gone, say
                 self.finish(number, str(error))
                 continue
             self.report.set(number, "skipped" if done else "failed", "", claim.result)
@@ -292,6 +296,7 @@ class Work:
         photo: the file to read.
         result: the file to write.
         claim: what the account says of it.
+        hints: the file with its hints, if there is one.
         note: called with the work itself and `False` just before the result is
             written, and with `True` after.
         reason: why it failed.
@@ -301,10 +306,12 @@ class Work:
     photo: Path
     result: Path
     claim: Claim | None = None
+    hints: Path | None = None
     note: Callable = lambda work, finished: None
     size: tuple[int, int] = (1, 1)
     source: GrayPhoto | None = field(default=None, repr=False)
     luma: np.ndarray | None = field(default=None, repr=False)
+    cells: np.ndarray | None = field(default=None, repr=False)
     chroma: np.ndarray | None = field(default=None, repr=False)
     reason: str = ""
 
@@ -319,9 +326,11 @@ class Work:
     def measure(self):
         self.size = photo_size(self.photo)
 
-    def read(self, colorizer):
+    def read(self, colorizer, strength):
+        hints = read_hints(self.hints) if self.hints else ()
         self.source = read_gray(self.photo)
         self.luma = colorizer.shrink(self.source.gray)
+        self.cells = colorizer.encode_hints(hints, self.luma, strength)
 
     def write(self, strength):
         rgb = paint_chroma(self.source.gray, self.luma, self.chroma, strength)
@@ -331,7 +340,7 @@ class Work:
 
     def finish(self):
         """Frees the photo's memory."""
-        self.source = self.luma = self.chroma = None
+        self.source = self.luma = self.cells = self.chroma = None
 
 
 def colorize_works(colorizer, works, strength, threads=THREADS):
@@ -356,7 +365,7 @@ def colorize_works(colorizer, works, strength, threads=THREADS):
             work.attempt(getattr(work, step), *args)
 
     def colorize(batch):
-        attempt(batch, "read", colorizer)
+        attempt(batch, "read", colorizer, strength)
         _predict([work for work in batch if not work.reason], colorizer)
         attempt(batch, "write", strength)
         for work in batch:
@@ -414,9 +423,10 @@ def _predict(works, colorizer):
         # numbers that its threads do not divide: a photo's result would depend
         # on which others happen to be beside it.
         most = max(2, 2 ** (len(group) - 1).bit_length())
-        lumas = [work.luma for work in group]
-        lumas += lumas[-1:] * (most - len(lumas))
-        for work, chroma in zip(group, colorizer.predict_chroma(lumas), strict=False):
+        inputs = [(work.luma, work.cells) for work in group]
+        inputs += [(group[-1].luma, None)] * (most - len(group))
+        chromas = colorizer.predict_chroma(*map(list, zip(*inputs, strict=True)))
+        for work, chroma in zip(group, chromas, strict=False):
             work.chroma = chroma
 
 

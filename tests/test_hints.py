@@ -163,7 +163,7 @@ def chroma_at(rgb, x, y):
     return np.asarray(rgb_to_chroma(np.float32(place) / 255)).mean(axis=(0, 1))
 
 
-@pytest.mark.parametrize("strength", [1, 0.5, 0, 2])
+@pytest.mark.parametrize("strength", [1, 0.5, 0.01, 2])
 def test_a_hint_has_its_colour_whatever_the_strength(colorizer, strength):
     photo = np.full((64, 128), 120, np.uint8)
     photo[:, 60:] = 200
@@ -243,3 +243,79 @@ def test_a_generator_without_hints_says_so(make_photo):
     with pytest.raises(ValueError, match="takes no hints"):
         colorizer.colorize(photo, hints=[GREEN])
     assert colorizer.colorize(photo, hints=[]).shape == photo.shape
+
+
+@pytest.fixture
+def scans(tmp_path, make_photo):
+    """Two gray photos in a folder, the first of which has hints."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(make_photo(60, 90)[..., 0]).save(folder / f"{name}.png")
+    ct.write_hints(folder / "a.hints.json", [GREEN])
+    return folder
+
+
+def status(report):
+    return {outcome.photo.name: outcome.status for outcome in report}
+
+
+def test_a_folder_takes_the_hints_beside_its_photos(colorizer, scans, tmp_path):
+    gray = ct.read_photo(scans / "a.png")[..., 0]
+
+    report = colorizer.colorize_folder(scans, tmp_path / "out")
+
+    assert status(report) == {"a.png": "done", "b.png": "done"}
+    hinted, automatic = (
+        ct.read_photo(tmp_path / f"out/{name}.png") for name in ("a", "b")
+    )
+    expected = colorizer.colorize(gray, hints=[GREEN])
+    assert np.abs(hinted.astype(int) - expected).max() <= 1
+    assert np.abs(hinted.astype(int) - automatic).max() > 10
+
+
+def test_changed_hints_mean_a_new_result(colorizer, scans, tmp_path):
+    colorizer.colorize_folder(scans, tmp_path / "out")
+    again = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(again) == {"a.png": "skipped", "b.png": "skipped"}
+    first = (tmp_path / "out/a.png").read_bytes()
+
+    ct.write_hints(scans / "a.hints.json", [ct.Hint(0.5, 0.5, "#c03030"), GREEN])
+
+    changed = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(changed) == {"a.png": "done", "b.png": "skipped"}
+    assert (tmp_path / "out/a.png").read_bytes() != first
+    (scans / "a.hints.json").unlink()
+    removed = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(removed) == {"a.png": "done", "b.png": "skipped"}
+    assert (tmp_path / "out/a.png").read_bytes() == (
+        tmp_path / "out/b.png"
+    ).read_bytes()
+
+
+def test_broken_hints_are_named_and_stop_no_other_photo(colorizer, scans, tmp_path):
+    (scans / "a.hints.json").write_text('[{"x": 3, "y": 0, "color": "#000000"}]')
+
+    report = colorizer.colorize_folder(scans, tmp_path / "out")
+
+    assert status(report) == {"a.png": "failed", "b.png": "done"}
+    (failed,) = report.with_status("failed")
+    assert f"{scans / 'a.hints.json'}, entry 1: x must be" in failed.reason
+    assert not (tmp_path / "out/a.png").exists()
+
+
+def test_hints_of_two_photos_of_one_stem_need_the_whole_name(
+    colorizer, scans, tmp_path
+):
+    Image.open(scans / "a.png").save(scans / "a.jpg")
+
+    unclear = colorizer.colorize_folder(scans, tmp_path / "out")
+
+    assert status(unclear) == {"a.jpg": "failed", "a.png": "failed", "b.png": "done"}
+    assert "a.hints.json may belong to" in str(unclear)
+    (scans / "a.hints.json").rename(scans / "a.png.hints.json")
+    clear = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(clear) == {"a.jpg": "done", "a.png": "done", "b.png": "skipped"}
+    assert (tmp_path / "out/a.png").read_bytes() != (
+        tmp_path / "out/b.png"
+    ).read_bytes()
