@@ -68,7 +68,7 @@ def cluster(bucket_server, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def colorizer(build_vivid_generator):
-    return ct.Colorizer(build_vivid_generator(), working_size=32)
+    return ct.Colorizer(build_vivid_generator(hints=True), working_size=32)
 
 
 def save(path, height=40, width=50, seed=0, dtype=np.uint8):
@@ -102,6 +102,8 @@ def test_a_folder_gives_the_same_as_without_ray(cluster, colorizer, tmp_path):
     save(source / "0/deep.tif", dtype=np.uint16)
     save(source / "0/deep.png", 50, 41)
     (source / "bad.png").write_text("nothing")
+    ct.write_hints(source / "0/9.hints.json", [ct.Hint(0.3, 0.3, "#c03030")])
+    (source / "1/10.png.hints.json").write_text("no JSON")
     for destination in ("out", "expected"):
         save(tmp_path / destination / "0/3.tif")  # from elsewhere
 
@@ -112,14 +114,15 @@ def test_a_folder_gives_the_same_as_without_ray(cluster, colorizer, tmp_path):
     expected = colorizer.colorize_folder(source, tmp_path / "expected", 0.7, ".tif")
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
     assert outcomes(report, source) == outcomes(expected, source)
-    assert str(report).startswith("23 photos: 22 done, 0 skipped, 1 failed")
+    assert str(report).startswith("23 photos: 21 done, 0 skipped, 2 failed")
     assert not (tmp_path / "out" / PARTS).exists()
     (source / "bad.png").unlink()
+    (source / "1/10.png").unlink()
     for again in (
         ct.colorize_archive(colorizer, source, tmp_path / "out", 0.7, ".tif"),
         colorizer.colorize_folder(source, tmp_path / "out", 0.7, ".tif"),
     ):
-        assert again.count("skipped") == len(again) == 22
+        assert again.count("skipped") == len(again) == 21
 
 
 def test_a_photo_that_kills_stops_no_other(cluster, colorizer, tmp_path):
@@ -142,6 +145,8 @@ def test_a_bucket_gives_the_same_as_a_folder(cluster, colorizer, tmp_path):
     for number in range(12):
         save(source / f"deep/er/{number}.png", 40, 50 + number % 2, seed=number)
     (source / "bad.jpg").write_text("nothing")
+    ct.write_hints(source / "deep/er/5.hints.json", [ct.Hint(0.3, 0.3, "#c03030")])
+    (source / "deep/er/6.hints.json").write_text("no JSON")
     files = s3fs.S3FileSystem()
     files.mkdir("archive")
     files.put(str(source), "archive/in", recursive=True)
@@ -149,10 +154,11 @@ def test_a_bucket_gives_the_same_as_a_folder(cluster, colorizer, tmp_path):
 
     report = ct.colorize_archive(colorizer, "s3://archive/in", "s3://archive/out")
 
-    (failed,) = report.with_status("failed")
-    assert failed.photo == "s3://archive/in/bad.jpg"
-    assert failed.reason.startswith("s3://archive/in/bad.jpg cannot be read")
-    assert report.count("done") == 12
+    bad, misled = report.with_status("failed")
+    assert bad.photo == "s3://archive/in/bad.jpg"
+    assert bad.reason.startswith("s3://archive/in/bad.jpg cannot be read")
+    assert misled.reason.startswith("s3://archive/in/deep/er/6.hints.json cannot be")
+    assert report.count("done") == 11
     files.invalidate_cache()
     results = {
         path.removeprefix("archive/out/"): files.cat(path)
@@ -165,9 +171,10 @@ def test_a_bucket_gives_the_same_as_a_folder(cluster, colorizer, tmp_path):
     expected["deep/er/3 (2).png"] = expected.pop("deep/er/3.png")
     assert {name: results[name] for name in results if name != RECORD} == expected
 
-    files.rm("archive/in/bad.jpg")
+    files.rm(["archive/in/bad.jpg", "archive/in/deep/er/6.hints.json"])
+    files.rm("archive/in/deep/er/6.png")
     again = ct.colorize_archive(colorizer, "s3://archive/in", "s3://archive/out")
-    assert again.count("skipped") == len(again) == 12
+    assert again.count("skipped") == len(again) == 11
 
 
 def test_killed_on_ray_and_gone_on_without(cluster, colorizer, tmp_path):
@@ -201,7 +208,7 @@ def test_killed_on_ray_and_gone_on_without(cluster, colorizer, tmp_path):
     for name, content in finished.items():
         if not name.startswith(PARTS):
             assert (result / name).read_bytes() == content
-            assert Image.open(result / name).size == Image.open(source / name).size
+            assert photo_size(result / name) == photo_size(source / name)
 
 
 def wait_for_quiet(folder):
