@@ -211,6 +211,7 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
 
 
 def cross_entropy(labels, logits):
+    """The mean over all logits."""
     return ops.mean(ops.binary_crossentropy(labels, logits, from_logits=True))
 
 

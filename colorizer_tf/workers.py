@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 LOST = (
     tf.errors.AbortedError,
@@ -105,9 +106,9 @@ def send_from_first(content, strategy):
         return content
 
     def send(values, dtype):
-        def value(context):
+        def value(replica):
             # The others add zeros.
-            first = context.replica_id_in_sync_group == 0
+            first = replica.replica_id_in_sync_group == 0
             return tf.constant(values if first else np.zeros_like(values), dtype)
 
         return strategy.reduce(
@@ -144,11 +145,22 @@ def require_same(name, value, strategy):
 
 @contextlib.contextmanager
 def report_lost_workers(strategy):
-    """Says what has happened when another worker ends while this one needs it."""
+    """Takes all workers down with one, and says what has happened.
+
+    A process that has ended is noticed by itself, within some seconds. One that
+    lives on after an error, as a notebook does, would be waited for in vain: the
+    others are told.
+    """
     try:
         yield
-    except LOST as error:
+    except BaseException as error:
         if count_workers(strategy) == 1:
+            raise
+        if not isinstance(error, LOST):
+            with contextlib.suppress(tf.errors.OpError):
+                context.context().report_error_to_cluster(
+                    tf.errors.ABORTED, f"A worker has stopped: {error!r}"
+                )
             raise
         raise WorkerLostError(
             "Another worker of this training has ended, or cannot be reached: see "
