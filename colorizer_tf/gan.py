@@ -65,13 +65,17 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         adversarial_weight: of the cross-entropy in the generator's loss.
         label_smoothing: the label of a real photo is 1 minus this.
 
+    Attributes:
+        adversarial: False lets the discriminator rest and trains the generator on
+            the squared error alone; `training.Pretraining` switches it.
+
     Example:
 
     ```python
     gan = ColorizationGAN(build_generator(), build_discriminator())
     gan.compile(g_optimizer=keras.optimizers.Adam(5e-4),
                 d_optimizer=keras.optimizers.Adam(2e-4))
-    gan.fit(pairs, validation_data=validation_pairs, epochs=150)
+    gan.fit(pairs, validation_data=validation_pairs, epochs=150, shuffle=False)
     ```
     """
 
@@ -86,12 +90,13 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         super().__init__(**kwargs)
         self.generator = generator
         self.discriminator = discriminator
+        self.adversarial = discriminator is not None
         self.adversarial_weight = adversarial_weight
         self.label_smoothing = label_smoothing
-        names = ["g_loss", "mse"]
-        if discriminator:
-            names += ["adversarial", "d_loss", "p_real", "p_fake"]
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
+        ]
         self.psnr = PeakSignalNoiseRatio(name="psnr")
         self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
         self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
@@ -118,11 +123,11 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
             generated = self.generator(inputs, training=True)
             logs = self.judge(colour, generated, training=True)
             g_loss = share * logs["g_loss"]
-            d_loss = share * logs["d_loss"] if self.discriminator else None
+            d_loss = share * logs["d_loss"] if self.adversarial else None
 
         variables = self.generator.trainable_variables
         self.g_optimizer.apply(tape.gradient(g_loss, variables), variables)
-        if self.discriminator:
+        if self.adversarial:
             variables = self.discriminator.trainable_variables
             self.d_optimizer.apply(tape.gradient(d_loss, variables), variables)
         return self.track(logs, share)
@@ -143,7 +148,8 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     def get_metrics_result(self):
         """What `fit` logs of an epoch: over all photos of all replicas, where the
         logs of the last step would be the mean of what each replica has seen."""
-        logs = {tracker.name: tracker.result() for tracker in self.trackers}
+        active = self.trackers if self.adversarial else self.trackers[:2]
+        logs = {tracker.name: tracker.result() for tracker in active}
         return logs | self.measure() if self.psnr.count > 0 else logs
 
     def evaluate(self, *args, **kwargs):
@@ -171,8 +177,8 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
                 variable.assign(value)
 
     def judge(self, colour, generated, training):
-        """Runs the discriminator, if there is one; returns `compute_losses`."""
-        if not self.discriminator:
+        """Runs the discriminator, unless it rests; returns `compute_losses`."""
+        if not self.adversarial:
             mse = ops.mean(ops.square(colour - generated))
             return {"g_loss": mse, "mse": mse}
         real_logits = self.discriminator(colour, training=training)
@@ -198,9 +204,10 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         }
 
     def track(self, logs, share):
-        for tracker in self.trackers:
+        trackers = [tracker for tracker in self.trackers if tracker.name in logs]
+        for tracker in trackers:
             tracker.update_state(logs[tracker.name], sample_weight=share)
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+        return {tracker.name: tracker.result() for tracker in trackers}
 
     def measure(self):
         return {

@@ -118,22 +118,27 @@ def read_history(run_dir):
         ]
 
 
-def training_callbacks(run_dir, pictures=None, picture_every=5):
+def training_callbacks(run_dir, pictures=None, picture_every=5, pretraining_epochs=0):
     """Returns the callbacks that make `ColorizationGAN.fit` a run.
 
     They write, after each epoch, a checkpoint, `generator.keras` (the best by
-    `val_mse`), `generator_last.keras`, `history.csv` and TensorBoard logs; they
-    take up a run where its checkpoint left it; they print a line for each epoch;
-    and they stop a run that has come to NaN.
+    `val_mse`, of the adversarial epochs as soon as there are any),
+    `generator_last.keras`, `history.csv` and TensorBoard logs; they take up a run
+    where its checkpoint left it; they print a line for each epoch; and they stop a
+    run that has come to NaN. If the optimizer keeps an average of the weights, the
+    generators that are kept have that.
 
     Args:
         run_dir: the run folder.
         pictures: a batch (gray, colour) of validation photos, of which a picture
             is made as training goes on; None makes none.
         picture_every: so many epochs apart.
+        pretraining_epochs: so many epochs train the generator on the squared error
+            alone, before the discriminator joins in.
     """
     run_dir = Path(run_dir)
     callbacks = [
+        Pretraining(pretraining_epochs),
         StopOnNaN(),
         Checkpoint(run_dir),
         keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False),
@@ -169,6 +174,28 @@ class StopOnNaN(keras.callbacks.Callback):
                 f"{self.epoch + 1}, {place}. Try a lower learning rate; what the run "
                 "had at the end of the epoch before is kept."
             )
+
+
+class Pretraining(keras.callbacks.Callback):
+    """Trains the generator on the squared error alone in the first epochs.
+
+    The discriminator rests until then, and takes no time.
+
+    Args:
+        epochs: so many epochs.
+    """
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        adversarial = bool(self.model.discriminator) and epoch >= self.epochs
+        if adversarial != self.model.adversarial:
+            self.model.adversarial = adversarial
+            # What is compiled by now is the other step.
+            self.model.make_train_function(force=True)
+            self.model.make_test_function(force=True)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -225,7 +252,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _best_epoch(history):
-    validated = [row for row in history if "val_mse" in row]
+    # Colour costs a little in error: what was there before it is no rival.
+    adversarial = [row for row in history if "adversarial" in row]
+    validated = [row for row in adversarial or history if "val_mse" in row]
     best = min(validated, key=lambda row: row["val_mse"]) if validated else history[-1]
     return best["epoch"]
 
