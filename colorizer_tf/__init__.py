@@ -57,5 +57,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "training_callbacks",
             "write_json",
         ],
+        "workers": ["training_strategy", "worker_folder"],
     },
 )

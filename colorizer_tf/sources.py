@@ -234,6 +234,12 @@ class _whole_folder:
     def __exit__(self, error, *_):
         if error is None:
             self.unfinished.chmod(0o755)  # mkdtemp's is for its owner alone
-            self.unfinished.rename(self.folder)
+            try:
+                self.unfinished.rename(self.folder)
+            except OSError:
+                # Another worker may have been faster: it has written the same.
+                shutil.rmtree(self.unfinished)
+                if not self.folder.is_dir():
+                    raise
         else:
             shutil.rmtree(self.unfinished)

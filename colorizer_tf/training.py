@@ -16,27 +16,33 @@ from colorizer_tf.figures import plot_rows
 from colorizer_tf.models import to_float32
 from colorizer_tf.photos import whole_file
 from colorizer_tf.sources import PROJECT
+from colorizer_tf.workers import require_same, send_from_first
 
 CHECKPOINT = "checkpoint.weights.h5"
 
 
-def open_run(run_dir, settings):
+def open_run(run_dir, settings, strategy=None):
     """Makes a run folder, or takes up the one that is there.
 
     Args:
         run_dir: the folder.
         settings: a dictionary of what the outcome depends on; plain values. The
             number of epochs is left to the caller: a run may go on.
+        strategy: of `workers.training_strategy`. Of several workers, the first
+            one's folder is taken up, and the others are sent its checkpoint.
 
     Returns:
         The number of epochs that the run has behind it.
 
     Raises:
-        ValueError: the folder holds a checkpoint of a run with other settings.
+        ValueError: the folder holds a checkpoint of a run with other settings, or
+            workers differ in theirs.
     """
     run_dir = Path(run_dir)
     path = run_dir / "settings.json"
     settings = json.loads(json.dumps(settings))
+    require_same("settings", settings, strategy)
+    _share_run(run_dir, strategy)
     finished_epochs = len(_read_checkpoint_history(run_dir))
     if finished_epochs:
         known = json.loads(path.read_text()) if path.is_file() else {}
@@ -57,6 +63,17 @@ def open_run(run_dir, settings):
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
     return finished_epochs
+
+
+def _share_run(run_dir, strategy):
+    """Brings the first worker's checkpoint into the folders of the others."""
+    for name in ("settings.json", CHECKPOINT):
+        path = run_dir / name
+        own = path.read_bytes() if path.is_file() else b""
+        content = send_from_first(own, strategy)
+        if content != own:
+            with whole_file(path) as temporary:
+                temporary.write_bytes(content)
 
 
 def find_runs(runs=""):
@@ -309,7 +326,8 @@ class Pictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self.model.averaged_weights():
-            generated = self.model.predict_on_batch(self.inputs)
+            # Not predict_on_batch, which gathers what all workers have drawn.
+            generated = np.asarray(self.model(self.inputs, training=False))
         gray = rgb_to_luma(np.asarray(self.colour))
         figure = plot_rows(
             list(
