@@ -17,6 +17,7 @@ import colorizer_tf as ct
 from colorizer_tf.__main__ import main
 from colorizer_tf.account import PARTS, RECORD, Claim
 from colorizer_tf.folder import Work
+from colorizer_tf.photos import photo_size
 
 archive = pytest.importorskip("colorizer_tf.archive", reason="needs the extra `ray`")
 ray = pytest.importorskip("ray")
