@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from colorizer_tf.color import colourfulness
-from colorizer_tf.workers import count_workers, report_lost_workers
+from colorizer_tf.workers import FitOnSeveralWorkers, fill_empty, share_of_batch
 
 
 class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
@@ -15,38 +15,6 @@ class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
 
     def result(self):
         return -10 * ops.log10(super().result())
-
-
-class FitOnSeveralWorkers:
-    """Mends Keras' own `fit` under `tf.distribute.MultiWorkerMirroredStrategy`.
-
-    Keras 3.15 fails there in two places (its issue 20585): see the two methods.
-    When tests/test_workers.py passes without one of them, it can go.
-    """
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras takes a batch to learn its shapes from, and cannot reduce one of
-        # several workers. We are built; and the first epoch would lose its seed.
-        pass
-
-    def _make_function(self, step_function):
-        # Keras takes the mean of each log over axis 0, which a scalar has not.
-        # All logs in one row also are one exchange between the workers, not ten.
-        if count_workers(self.distribute_strategy) == 1:
-            return super()._make_function(step_function)
-        names = []
-
-        def step(data):
-            logs = step_function(data)
-            names[:] = logs
-            return ops.stack(list(logs.values()))[None]
-
-        function = super()._make_function(step)
-        return lambda iterator: dict(zip(names, function(iterator), strict=True))
-
-    def fit(self, *args, **kwargs):
-        with report_lost_workers(self.distribute_strategy):
-            return super().fit(*args, **kwargs)
 
 
 class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
@@ -220,30 +188,3 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
 def cross_entropy(labels, logits):
     """The mean over all logits."""
     return ops.mean(ops.binary_crossentropy(labels, logits, from_logits=True))
-
-
-def share_of_batch(photos):
-    """The part that a replica's photos are of a batch: 1 on a single machine.
-
-    The last batch of an epoch need not be divided evenly, and what is summed over
-    the replicas shall be the mean over all of it.
-    """
-    count = ops.cast(ops.shape(photos)[0], "float32")
-    return count / tf.distribute.get_replica_context().all_reduce("SUM", count)
-
-
-def fill_empty(tensors):
-    """Gives a replica without photos in the last batch a black one.
-
-    TensorFlow's convolutions fail on batches of 0 photos; as its share is 0, it
-    has no part in what is learned.
-    """
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return tensors
-
-    def fill(tensor):
-        missing = tf.maximum(1 - tf.shape(tensor)[0], 0)
-        filling = tf.zeros((missing, *tensor.shape[1:]), tensor.dtype)
-        return tf.concat([tensor, filling], axis=0)
-
-    return tf.nest.map_structure(fill, tensors)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from tensorflow.python.eager import context
 
 LOST = (
@@ -167,3 +168,62 @@ def report_lost_workers(strategy):
             "what it printed last. Start all workers again with what they were "
             "started with: they go on after the last epoch that was finished."
         ) from error
+
+
+class FitOnSeveralWorkers:
+    """Mends Keras' own `fit` under `tf.distribute.MultiWorkerMirroredStrategy`.
+
+    Keras 3.15 fails there in two places (its issue 20585): see the two methods.
+    When tests/test_workers.py passes without one of them, it can go.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras takes a batch to learn its shapes from, and cannot reduce one of
+        # several workers. We are built; and the first epoch would lose its seed.
+        pass
+
+    def _make_function(self, step_function):
+        # Keras takes the mean of each log over axis 0, which a scalar has not.
+        # All logs in one row also are one exchange between the workers, not ten.
+        if count_workers(self.distribute_strategy) == 1:
+            return super()._make_function(step_function)
+        names = []
+
+        def step(data):
+            logs = step_function(data)
+            names[:] = logs
+            return ops.stack(list(logs.values()))[None]
+
+        function = super()._make_function(step)
+        return lambda iterator: dict(zip(names, function(iterator), strict=True))
+
+    def fit(self, *args, **kwargs):
+        with report_lost_workers(self.distribute_strategy):
+            return super().fit(*args, **kwargs)
+
+
+def share_of_batch(photos):
+    """The part that a replica's photos are of a batch: 1 on a single machine.
+
+    The last batch of an epoch need not be divided evenly, and what is summed over
+    the replicas shall be the mean over all of it.
+    """
+    count = ops.cast(ops.shape(photos)[0], "float32")
+    return count / tf.distribute.get_replica_context().all_reduce("SUM", count)
+
+
+def fill_empty(tensors):
+    """Gives a replica without photos in the last batch a black one.
+
+    TensorFlow's convolutions fail on batches of 0 photos; as its share is 0, it
+    has no part in what is learned.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return tensors
+
+    def fill(tensor):
+        missing = tf.maximum(1 - tf.shape(tensor)[0], 0)
+        filling = tf.zeros((missing, *tensor.shape[1:]), tensor.dtype)
+        return tf.concat([tensor, filling], axis=0)
+
+    return tf.nest.map_structure(fill, tensors)

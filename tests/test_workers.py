@@ -85,6 +85,7 @@ def train(photos, run_dir, record, kill=False):
         pairs,
         validation_data=validation,
         epochs=EPOCHS,
+        shuffle=False,
         verbose=0,
         callbacks=[
             *ct.training_callbacks(run_dir, pictures, picture_every=2),
