@@ -375,7 +375,14 @@ def test_the_discriminator_joins_in_after_pretraining(photos, tmp_path):
     )
 
     callbacks = [*ct.training_callbacks(tmp_path, pretraining_epochs=2), record]
-    gan.fit(pairs, validation_data=pairs, epochs=3, verbose=0, callbacks=callbacks)
+    gan.fit(
+        pairs,
+        validation_data=pairs,
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+        callbacks=callbacks,
+    )
 
     assert kept == [True, True, False]
     seen = ["val_p_fake" in row for row in ct.read_history(tmp_path)]
@@ -387,7 +394,13 @@ def test_the_saved_generator_has_the_average_of_the_weights(photos, tmp_path):
     gan = ct.ColorizationGAN(build_tiny_generator())
     gan.compile(keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9))
 
-    gan.fit(pairs, epochs=1, verbose=0, callbacks=ct.training_callbacks(tmp_path))
+    gan.fit(
+        pairs,
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+        callbacks=ct.training_callbacks(tmp_path),
+    )
 
     saved = keras.models.load_model(tmp_path / "generator.keras").get_weights()
     with gan.averaged_weights():

@@ -1,7 +1,8 @@
 """Two workers on this machine, each a process of its own.
 
-They train a generator with averaged weights against a discriminator with spectral
-normalization. In the last batch of an epoch, the second one has no photo.
+They train a generator with averaged weights, on the squared error alone and then
+against a discriminator with spectral normalization. In the last batch of an epoch,
+the second one has no photo.
 """
 
 import json
@@ -72,11 +73,15 @@ def train(photos, run_dir, record, kill=False):
     run_dir = ct.worker_folder(run_dir, strategy)
     behind = ct.open_run(run_dir, {"batch_size": 4}, strategy)
     paths = ct.find_photos(photos)
-    pairs = ct.make_dataset(paths[:13], 16, 4, True, 3, behind, strategy=strategy)
-    validation = ct.make_dataset(paths[13:], 16, 4, strategy=strategy)
-    pictures = next(iter(ct.make_dataset(paths[13:], 16)))
+    pairs = ct.make_dataset(
+        paths[:13], 16, 4, True, 3, behind, hints=True, strategy=strategy
+    )
+    validation = ct.make_dataset(paths[13:], 16, 4, hints=True, strategy=strategy)
+    pictures = next(iter(ct.make_dataset(paths[13:], 16, hints=True)))
     with strategy.scope():
-        gan = ct.ColorizationGAN(build_tiny_generator(), build_discriminator(), 0.01)
+        gan = ct.ColorizationGAN(
+            build_tiny_generator(hints=True), build_discriminator(), 0.01
+        )
         gan.compile(
             keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9),
             keras.optimizers.Adam(1e-3),
@@ -88,7 +93,7 @@ def train(photos, run_dir, record, kill=False):
         shuffle=False,
         verbose=0,
         callbacks=[
-            *ct.training_callbacks(run_dir, pictures, picture_every=2),
+            *ct.training_callbacks(run_dir, pictures, 2, pretraining_epochs=1),
             Record(record),
             *([Kill()] if kill else []),
         ],
@@ -185,6 +190,7 @@ def test_two_workers_train_as_one_machine_does(runs):
         ct.read_history(folder) for folder in (runs.whole.run_dir, runs.one / "run")
     ]
     assert [row["epoch"] for row in histories[0]] == [1, 2]
+    assert ["d_loss" in row for row in histories[0]] == [False, True]
     for row, expected in zip(*histories, strict=True):
         assert row.keys() == expected.keys()
         for name in row.keys() - {"seconds"}:
