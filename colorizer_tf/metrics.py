@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+import cv2
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -11,6 +12,7 @@ from skimage.metrics import mean_squared_error, structural_similarity
 from tqdm import tqdm
 
 from colorizer_tf.color import colourfulness, rgb_to_luma
+from colorizer_tf.hints import Hint
 from colorizer_tf.photos import read_photo, shrink_photo, to_gray
 
 MAX_SIDE = 512
@@ -106,6 +108,53 @@ def evaluate(colorizer, photos):
     colorized.seconds = float(np.median(seconds))
     colorized.photos_per_second = len(photos) / sum(seconds)
     return Evaluation(colorized, _summarize(of_gray)[0], errors, photos)
+
+
+def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=0):
+    """Measures what points of the real colours bring.
+
+    Args:
+        colorizer: a `Colorizer` whose generator takes hints.
+        photos: paths of colour photos.
+        counts: how many hints, at random places, each photo is given.
+        seed: of the places. Those of a smaller count are among those of a larger.
+
+    Returns:
+        A dictionary from each count to the PSNR, in dB, over all photos.
+    """
+    photos = list(photos)
+    if not photos:
+        raise ValueError("There are no photos to measure on.")
+    errors = {count: [] for count in counts}
+    for number, path in enumerate(tqdm(photos, "hints", unit="photo", mininterval=2)):
+        original = read_original(path)
+        gray = to_gray(original)
+        hints = sample_hints(original, max(counts), [seed, number])
+        for count in counts:
+            result = colorizer.colorize(gray, hints=hints[:count])
+            errors[count].append(mean_squared_error(original / 255, result / 255))
+    return {count: float(-10 * np.log10(np.mean(mse))) for count, mse in errors.items()}
+
+
+def sample_hints(photo, count, seed=0):
+    """Returns hints of a photo's real colours, at random places.
+
+    Args:
+        photo: uint8 RGB, (H, W, 3).
+        count: how many.
+        seed: of the places.
+    """
+    # As large as a cell of the network, which sees 32 of them at the shorter side.
+    height, width = photo.shape[:2]
+    cell = max(1, min(height, width) / 32)
+    size = max(1, round(width / cell)), max(1, round(height / cell))
+    colours = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    rng = np.random.default_rng(seed)
+    cells = rng.permutation(size[0] * size[1])[:count]
+    return [
+        Hint((cell % size[0] + 0.5) / size[0], (cell // size[0] + 0.5) / size[1], rgb)
+        for cell, rgb in zip(cells, colours.reshape(-1, 3)[cells], strict=True)
+    ]
 
 
 def read_original(path):

@@ -245,6 +245,34 @@ def test_a_generator_without_hints_says_so(make_photo):
     assert colorizer.colorize(photo, hints=[]).shape == photo.shape
 
 
+def test_points_of_the_real_colours_bring_the_photo_nearer(
+    colorizer, write_photos, tmp_path
+):
+    photos = write_photos(tmp_path / "photos", 3, height=64, width=96)
+
+    curve = ct.measure_hints(colorizer, photos, counts=(0, 5, 100))
+
+    assert list(curve) == [0, 5, 100]
+    assert curve[0] + 1 < curve[5] < curve[100] - 1
+    expected = [
+        np.square(np.float64(photo) - colorizer.colorize(ct.to_gray(photo))).mean()
+        for photo in map(ct.read_photo, photos)
+    ]
+    assert curve[0] == pytest.approx(-10 * np.log10(np.mean(expected) / 255**2))
+
+
+def test_sampled_hints_have_the_colours_of_their_places(make_photo):
+    photo = make_photo(64, 96)
+
+    hints = ct.sample_hints(photo, 50)
+
+    assert len({(hint.x, hint.y) for hint in hints}) == 50
+    for hint in hints:
+        colour = photo[int(hint.y * 64), int(hint.x * 96)]
+        np.testing.assert_allclose(255 * hint.rgb, colour, atol=8)
+    assert ct.sample_hints(photo, 5) == hints[:5]
+
+
 @pytest.fixture
 def scans(tmp_path, make_photo):
     """Two gray photos in a folder, the first of which has hints."""

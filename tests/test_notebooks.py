@@ -74,3 +74,17 @@ def test_train_goes_on_and_evaluate_compares(run_notebook, tmp_path):
     figures = json.loads((run_dir / "evaluation.json").read_text())
     assert figures["one"]["photos"] == 3
     assert figures.keys() == {"one", "two"}
+
+
+def test_hints_one_by_one_and_what_they_bring(
+    run_notebook, build_vivid_generator, tmp_path
+):
+    build_vivid_generator(hints=True).save(tmp_path / "generator.keras")
+    tiny = {"weights": "generator.keras", "photos": "sample", "counts": [0, 2]}
+
+    notebook = run_notebook("06_hints", **tiny, limit=2, output="out")
+
+    assert "   2 hints: " in printed(notebook)
+    assert pictures(notebook) == 2
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"astronaut.jpg", "curve.json", "curve.png", "hints.png"}
