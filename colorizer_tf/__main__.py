@@ -64,6 +64,13 @@ def _add_colorize(commands):
         choices=("bmp", "jpg", "png", "tif", "webp"),
         help="of a folder's results (that of each photo)",
     )
+    colorize.add_argument(
+        "--hints",
+        metavar="FILE",
+        help="colours that places of a photo have, as JSON: "
+        '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
+        "width and height",
+    )
     colorize.set_defaults(command=_colorize)
 
 
@@ -104,9 +111,16 @@ def _colorize(options):
         raise ValueError(
             "--format is for folders: a photo has the format that DESTINATION ends in."
         )
+    if source.is_dir() and options.hints:
+        raise ValueError("--hints is for a photo: name one as SOURCE.")
+    hints = _read_hints(options.hints) if options.hints else ()
     colorizer = _load(options.weights, **size)
     if source.is_file():
-        print(colorizer.colorize_file(source, options.destination, options.strength))
+        print(
+            colorizer.colorize_file(
+                source, options.destination, options.strength, hints
+            )
+        )
         return 0
     report = colorizer.colorize_folder(
         source,
@@ -134,6 +148,12 @@ def _serve(options):
     with contextlib.suppress(KeyboardInterrupt):
         serve(colorizer, options.host, options.port)
     return 0
+
+
+def _read_hints(path):
+    from colorizer_tf.hints import read_hints
+
+    return read_hints(path)
 
 
 def _load(weights, **kwargs):

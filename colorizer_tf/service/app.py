@@ -21,6 +21,7 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from colorizer_tf.hints import MOST_HINTS, HintError, parse_hints
 from colorizer_tf.service.jobs import REPORT, JobError, JobStore, Limits, write_zip
 from colorizer_tf.service.middleware import (
     IdleTimeoutProtocol,
@@ -135,13 +136,23 @@ def _add_api(app, store):
         format: Annotated[
             Format | None, Form(description="Of the result; else that of the photo")
         ] = None,
+        hints: Annotated[
+            str,
+            Form(
+                description="Colours that places of the photo have, for one photo: "
+                f"JSON, at most {MOST_HINTS:,}; x and y are fractions of the upright "
+                "photo's width and height",
+                examples=['[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]'],
+            ),
+        ] = "[]",
     ):
         """Colorizes a photo, or several."""
         start = time.perf_counter()
+        hints = _parse_hints(hints, len(photo))
         folder = store.folder / uuid.uuid4().hex
         try:
             jobs = await run_in_threadpool(
-                _submit, store, photo, folder, strength, format
+                _submit, store, photo, folder, strength, format, hints
             )
             await _wait_for(request, jobs)
             response = await run_in_threadpool(_build_response, store, jobs, folder)
@@ -190,6 +201,19 @@ def _add_docs(app):
             swagger_css_url="docs/scripts/swagger-ui.css",
             swagger_favicon_url="docs/scripts/favicon.png",
         )
+
+
+def _parse_hints(text, photos):
+    """Returns the hints of each photo."""
+    try:
+        hints = parse_hints(text or "[]", "hints")
+    except HintError as error:
+        raise JobError(422, "wrong_hints", str(error)) from error
+    if hints and photos > 1:
+        raise JobError(
+            422, "wrong_hints", "hints: they belong to one photo; send it alone."
+        )
+    return [hints] * photos
 
 
 def _submit(store, uploads, folder, *options):

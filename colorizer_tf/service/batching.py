@@ -38,6 +38,7 @@ class Task:
         result: the file to be written, in the format of its extension.
         size: the photo's (height, width), as its file says.
         strength: scales the colour.
+        hints: a list of `Hint`: colours that places of the photo have.
         future: of `result`, or of the error: `PhotoError` for a damaged
             photo, `TaskCancelledError` or a cancelled future after `cancel`.
     """
@@ -46,6 +47,7 @@ class Task:
     result: Path
     size: tuple[int, int]
     strength: float = 1.0
+    hints: list = field(default_factory=list)
     future: Future = field(default_factory=Future)
     cancelled: bool = False
     source: GrayPhoto | None = None
@@ -188,7 +190,9 @@ class PhotoQueue:
     def _run_network(self):
         while batch := self._next_batch():
             try:
-                chromas = self.colorizer.predict_chroma([task.luma for task in batch])
+                chromas = self.colorizer.predict_chroma(
+                    [task.luma for task in batch], [task.hints for task in batch]
+                )
             except Exception as error:  # the network must live on for all others
                 for task in batch:
                     task.fail(error)

@@ -67,7 +67,8 @@ class JobError(HTTPException):
     Attributes:
         status_code: of HTTP.
         code: "not_a_photo", "damaged", "too_large", "too_many_pixels",
-            "too_many_photos", "too_much", "wrong_format", "full" or "failed".
+            "too_many_photos", "too_much", "wrong_format", "wrong_hints", "full"
+            or "failed".
         detail: the reason, in plain words.
     """
 
@@ -141,7 +142,7 @@ class JobStore:
         self.queue.close()
         self._temporary.cleanup()
 
-    def submit(self, photos, folder, strength=1.0, photo_format=None):
+    def submit(self, photos, folder, strength=1.0, photo_format=None, hints=None):
         """Looks at photo files and puts those that are photos into the queue.
 
         Args:
@@ -149,13 +150,16 @@ class JobStore:
             folder: where the results go.
             strength: scales the colour.
             photo_format: of the results; by default that of each photo.
+            hints: a list of `Hint` for each photo; None for none at all.
 
         Returns:
             A `Job` for each photo.
 
         Raises:
-            JobError: the queue is full, or these are too many.
+            JobError: the queue is full, these are too many, or there are hints
+                and the generator takes none.
         """
+        hints = hints or [[]] * len(photos)
         if len(photos) > self.limits.photos:
             raise JobError(
                 413,
@@ -164,12 +168,15 @@ class JobStore:
             )
         if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
             raise JobError(503, "full", "The disk is full; try again later.")
+        if any(hints) and not self.queue.colorizer.takes_hints:
+            raise JobError(422, "wrong_hints", "hints: this generator takes none.")
         jobs, taken = [], {REPORT}
-        for path, name in photos:
+        for (path, name), own in zip(photos, hints, strict=True):
             try:
                 extension, size = self._validate(path, name, photo_format)
                 name = unique_name(safe_name(name, extension), taken)
-                task = Task(Path(path), Path(folder) / name, size, strength)
+                result = Path(folder) / name
+                task = Task(Path(path), result, size, strength, own)
                 jobs.append(Job(name, task))
             except JobError as error:
                 jobs.append(Job(safe_name(name), error=error))

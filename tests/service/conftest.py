@@ -7,7 +7,7 @@ from colorizer_tf.colorizer import Colorizer
 
 @pytest.fixture(scope="module")
 def colorizer(build_vivid_generator):
-    return Colorizer(build_vivid_generator(), working_size=32)
+    return Colorizer(build_vivid_generator(hints=True), working_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ class SlowColorizer(Colorizer):
         self.go = threading.Event()
         self.batches = []
 
-    def predict_chroma(self, lumas):
+    def predict_chroma(self, lumas, hints=None):
         self.go.wait(30)
         self.batches.append(len(lumas))
-        return super().predict_chroma(lumas)
+        return super().predict_chroma(lumas, hints)
 
 
 @pytest.fixture
-def slow_colorizer(generator):
-    return SlowColorizer(generator, working_size=32)
+def slow_colorizer(build_vivid_generator):
+    return SlowColorizer(build_vivid_generator(hints=True), working_size=32)

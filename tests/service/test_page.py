@@ -159,9 +159,9 @@ def test_too_much_at_a_time_is_refused_in_words(open_page, tmp_path, language, w
 def test_work_under_way_is_seen(open_page, photos, monkeypatch):
     go, predict_chroma = threading.Event(), Colorizer.predict_chroma
 
-    def wait_and_predict(colorizer, lumas):
+    def wait_and_predict(colorizer, lumas, hints=None):
         go.wait(30)
-        return predict_chroma(colorizer, lumas)
+        return predict_chroma(colorizer, lumas, hints)
 
     monkeypatch.setattr(Colorizer, "predict_chroma", wait_and_predict)
     page = open_page("en-US")
