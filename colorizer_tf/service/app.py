@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from colorizer_tf.hints import MOST_HINTS, HintError, parse_hints
+from colorizer_tf.service.editor import add_preview
 from colorizer_tf.service.jobs import REPORT, JobError, JobStore, Limits, write_zip
 from colorizer_tf.service.middleware import (
     IdleTimeoutProtocol,
@@ -84,6 +85,7 @@ def build_app(colorizer, limits=None):
     app.exception_handler(RequestValidationError)(_handle_validation_error)
     app.exception_handler(HTTPException)(_handle_http_error)
     _add_api(app, store)
+    add_preview(app, store)
     _add_docs(app)
     mount_page(app, store)
     return app
@@ -256,7 +258,8 @@ def _build_response(store, jobs, folder):
         path = jobs[0].task.result
     else:
         path = folder / "colorized.zip"
-        write_zip(path, jobs)
+        results = [(job.name, job.task.result) for job in jobs if not job.error]
+        write_zip(path, results, [error.detail for error in errors])
     media_type = MEDIA_TYPES.get(_normal_extension(path), "application/zip")
     response = _TemporaryFileResponse(path, media_type=media_type, filename=path.name)
     if path.stat().st_size > MAX_IN_MEMORY_BYTES:

@@ -142,7 +142,9 @@ class JobStore:
         self.queue.close()
         self._temporary.cleanup()
 
-    def submit(self, photos, folder, strength=1.0, photo_format=None, hints=None):
+    def submit(
+        self, photos, folder, strength=1.0, photo_format=None, hints=None, taken=()
+    ):
         """Looks at photo files and puts those that are photos into the queue.
 
         Args:
@@ -151,6 +153,7 @@ class JobStore:
             strength: scales the colour.
             photo_format: of the results; by default that of each photo.
             hints: a list of `Hint` for each photo; None for none at all.
+            taken: names that the results are not to have.
 
         Returns:
             A `Job` for each photo.
@@ -170,7 +173,7 @@ class JobStore:
             raise JobError(503, "full", "The disk is full; try again later.")
         if any(hints) and not self.queue.colorizer.takes_hints:
             raise JobError(422, "wrong_hints", "hints: this generator takes none.")
-        jobs, taken = [], {REPORT}
+        jobs, taken = [], {REPORT, *map(str.casefold, taken)}
         for (path, name), own in zip(photos, hints, strict=True):
             try:
                 extension, size = self._validate(path, name, photo_format)
@@ -278,12 +281,10 @@ def unique_name(name, taken):
     return name
 
 
-def write_zip(path, jobs):
-    """Writes the results into a zip, and a report if some photos have none."""
+def write_zip(path, results, reasons):
+    """Writes results, (name, path) of each, into a zip, with a report of reasons."""
     with zipfile.ZipFile(path, "w") as archive:
-        for job in jobs:
-            if not job.error:
-                archive.write(job.task.result, job.name)
-        reasons = [job.error.detail for job in jobs if job.error]
+        for name, result in results:
+            archive.write(result, name)
         if reasons:
             archive.writestr(REPORT, "\n".join([*reasons, ""]))

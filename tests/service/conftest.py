@@ -1,3 +1,4 @@
+import shutil
 import threading
 
 import pytest
@@ -17,6 +18,60 @@ def service(colorizer):
     limits = {"photo_bytes": 2**21, "request_bytes": 2**23, "photos": 5}
     with RunningService(colorizer, **limits, stall_seconds=2) as running:
         yield running
+
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+SECONDS = 60_000  # for whatever the page does, in its milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    if not BROWSER:
+        pytest.skip("no browser here: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox does not work for root.
+        browser = driver.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """A function that opens the page, and sees to it that nothing else is asked.
+
+    The page is at the fixture `address` of a module.
+    """
+    contexts, elsewhere, errors = [], [], []
+
+    def listen(request):
+        if not request.url.startswith((address, "data:", "blob:")):
+            elsewhere.append(request.url)
+
+    def open_in(language, width=1280, height=900, **options):
+        viewport = {"width": width, "height": height}
+        context = browser.new_context(locale=language, viewport=viewport, **options)
+        contexts.append(context)
+        context.set_default_timeout(SECONDS)
+        page = context.new_page()
+        page.on("request", listen)
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(address)
+        page.wait_for_selector("#photos input[type=file]", state="attached")
+        # The page's own script sets it, last of all.
+        page.wait_for_selector(f"html[lang={language}]", state="attached")
+        return page
+
+    yield open_in
+    for context in contexts:
+        context.close()
+    assert not elsewhere
+    assert not errors
 
 
 class SlowColorizer(Colorizer):

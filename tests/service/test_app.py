@@ -345,8 +345,9 @@ def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, 
         patch.setattr("safehttpx.get", fetch)
         for number, function in enumerate(config["dependencies"]):
             for data in (
-                [file, 1, None],
-                [[file], 1, None],
+                [file, 1, None, {}, None],
+                [[file], 1, None, {}, None],
+                [[], 1, None, {"hints": {}, "version": file, "photos": [file]}, None],
                 [[file], [[str(path)] * 2]],
             ):
                 session = f"{place}{number}"
@@ -410,7 +411,11 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
 
     # A page that listens for news, which has no end of its own.
     dependency = httpx.get(f"{url}/config").json()["dependencies"][0]["id"]
-    visit = {"data": [None, 1, None], "fn_index": dependency, "session_hash": "a"}
+    visit = {
+        "data": [None, 1, None, {}, None],
+        "fn_index": dependency,
+        "session_hash": "a",
+    }
     httpx.post(f"{url}/gradio_api/queue/join", json=visit).raise_for_status()
     news = f"{url}/gradio_api/queue/data?session_hash=a"
     assert httpx.get(news, timeout=60).status_code == 200
