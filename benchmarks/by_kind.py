@@ -3,7 +3,7 @@
 Photos are grouped by what stands before the first "_" of their names, and only the
 test side of the folder is measured: the tenth that training keeps out.
 
-    python benchmarks/by_kind.py photos/more --weights runs/more/generator.keras
+    python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
 """
 
 import argparse
@@ -18,16 +18,22 @@ def kind(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", help="a folder of colour photos")
+    parser.add_argument("photos", nargs="+", help="folders of colour photos")
+    parser.add_argument(
+        "--working-size", type=int, default=128, help="pixels at the shorter side"
+    )
     parser.add_argument(
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
     )
     args = parser.parse_args()
 
-    colorizer = ct.Colorizer.load(args.weights)
-    split = ct.split_photos(ct.find_photos(args.photos), validation_fraction=0)
-    groups = {"all": split.test}
-    groups |= {name: list(paths) for name, paths in groupby(sorted(split.test), kind)}
+    colorizer = ct.Colorizer.load(args.weights, working_size=args.working_size)
+    photos = []
+    for folder in args.photos:
+        photos += ct.split_photos(ct.find_photos(folder), validation_fraction=0).test
+    groups = {"all": photos}
+    for name, paths in groupby(sorted(photos, key=kind), kind):
+        groups[name] = list(paths)
     rows = {}
     for name, paths in groups.items():
         evaluation = ct.evaluate(colorizer, paths)

@@ -1,13 +1,19 @@
 """colorizer_tf gives black-and-white photographs their colours back."""
 
 import os
+import sys
 
 import lazy_loader
 
-# Both count only if TensorFlow is not imported yet. Its start-up notices would
+from colorizer_tf.quiet import QuietImport
+
+__version__ = "0.1.0"
+
+# All count only if TensorFlow is not imported yet. Its start-up notices would
 # open every notebook and command; oneDNN trains a quarter faster on processors
 # for which TensorFlow leaves it off.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
+    sys.meta_path.insert(0, QuietImport())
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # OpenCV reads sizes for itself, before we can: the limit of `photos.MAX_PIXELS`.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
@@ -18,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["survey"],
     submod_attrs={
+        "archive": ["colorize_archive"],
         "colorizer": ["Colorizer"],
         "datasets": ["Split", "make_dataset", "split_photos"],
         "figures": ["plot_history", "plot_palette", "plot_photos", "plot_rows"],
@@ -50,5 +57,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "training_callbacks",
             "write_json",
         ],
+        "workers": ["training_strategy", "worker_folder"],
     },
 )

@@ -1,10 +1,12 @@
-"""The commands: `python -m colorizer_tf colorize SOURCE DESTINATION`, and `serve`."""
+"""The commands: `colorizer-tf colorize SOURCE DESTINATION`, and `serve`."""
 
 import argparse
 import contextlib
 import signal
 import sys
 from pathlib import Path
+
+from colorizer_tf import __version__
 
 
 def main(arguments=None):
@@ -23,9 +25,13 @@ def main(arguments=None):
 
 
 def _parse(arguments):
+    run_as_module = Path(sys.argv[0]).name == "__main__.py"
     parser = argparse.ArgumentParser(
-        prog="python -m colorizer_tf",
+        prog="python -m colorizer_tf" if run_as_module else "colorizer-tf",
         description="Gives black-and-white photos their colours.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"colorizer_tf {__version__}"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_colorize(commands)
@@ -39,7 +45,8 @@ def _add_colorize(commands):
         help="colorize a photo, or all photos below a folder",
         description="Colorizes a photo, or all photos below a folder into the same "
         "tree of folders. Photos are never changed; results that are there and up "
-        "to date are skipped.",
+        "to date are skipped. With --ray, an archive on several machines, in folders "
+        "or in buckets such as s3://bucket/scans.",
         epilog="Exit code: 0 if all went well, 1 if something failed, 2 for wrong "
         "arguments, 130 if interrupted.",
     )
@@ -51,7 +58,10 @@ def _add_colorize(commands):
         "--strength", type=float, default=1.0, help="of the colour; 0 is gray (1)"
     )
     colorize.add_argument(
-        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+        "--weights",
+        metavar="FILE",
+        help="a generator.keras, or hf://owner/name for one on the Hugging Face Hub "
+        "(the one in the package)",
     )
     colorize.add_argument(
         "--working-size",
@@ -69,7 +79,15 @@ def _add_colorize(commands):
         metavar="FILE",
         help="colours that places of a photo have, as JSON: "
         '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
-        "width and height",
+        "width and height (for a folder, NAME.hints.json beside a photo)",
+    )
+    colorize.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="colorize on a Ray cluster, or with Ray on this machine (--ray alone, "
+        "after DESTINATION)",
     )
     colorize.set_defaults(command=_colorize)
 
@@ -87,7 +105,10 @@ def _add_serve(commands):
     )
     serve.add_argument("--port", type=_port, default=8000, help="(8000)")
     serve.add_argument(
-        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+        "--weights",
+        metavar="FILE",
+        help="a generator.keras, or hf://owner/name for one on the Hugging Face Hub "
+        "(the one in the package)",
     )
     serve.set_defaults(command=_serve)
 
@@ -99,22 +120,28 @@ def _port(text):
 
 
 def _colorize(options):
+    if options.hints and (options.ray or Path(options.source).is_dir()):
+        raise ValueError(
+            "--hints is for a photo: in a folder, those in NAME.hints.json beside a "
+            "photo are taken."
+        )
+    if options.ray:
+        return _colorize_archive(options)
+    for place in (options.source, options.destination):
+        if "://" in place:
+            raise ValueError(
+                f"{place} is no folder of this machine: photos come from there, or go "
+                "there, with --ray."
+            )
     source = Path(options.source)
     if not source.exists():
         raise FileNotFoundError(f"There is no photo or folder {source.absolute()}.")
-    size = (
-        {"working_size": options.working_size}
-        if options.working_size is not None
-        else {}
-    )
     if source.is_file() and options.format:
         raise ValueError(
             "--format is for folders: a photo has the format that DESTINATION ends in."
         )
-    if source.is_dir() and options.hints:
-        raise ValueError("--hints is for a photo: name one as SOURCE.")
     hints = _read_hints(options.hints) if options.hints else ()
-    colorizer = _load(options.weights, **size)
+    colorizer = _load(options.weights, **_size(options))
     if source.is_file():
         print(
             colorizer.colorize_file(
@@ -122,14 +149,47 @@ def _colorize(options):
             )
         )
         return 0
-    report = colorizer.colorize_folder(
-        source,
-        options.destination,
-        options.strength,
-        f".{options.format}" if options.format else None,
+    colorizer.freeze()
+    return _finish(
+        colorizer.colorize_folder(
+            source, options.destination, options.strength, _extension(options)
+        )
     )
+
+
+def _colorize_archive(options):
+    if Path(options.source).is_file():
+        raise ValueError("--ray is for folders and buckets, not for a single photo.")
+    try:
+        from colorizer_tf.archive import colorize_archive
+    except ModuleNotFoundError as error:  # which says what to install
+        raise ValueError(error) from error
+    colorizer = _load(options.weights, **_size(options))
+    colorizer.freeze()
+    return _finish(
+        colorize_archive(
+            colorizer,
+            options.source,
+            options.destination,
+            options.strength,
+            _extension(options),
+            options.ray,
+        )
+    )
+
+
+def _size(options):
+    size = options.working_size
+    return {} if size is None else {"working_size": size}
+
+
+def _extension(options):
+    return f".{options.format}" if options.format else None
+
+
+def _finish(report):
     print(report)
-    return 1 if report.with_status("failed") else 0
+    return 1 if report.count("failed") else 0
 
 
 def _serve(options):
@@ -160,7 +220,10 @@ def _load(weights, **kwargs):
     # TensorFlow takes seconds to start: not for --help, nor for a wrong SOURCE.
     from colorizer_tf.colorizer import Colorizer
 
-    return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)
+    try:
+        return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)
+    except ImportError as error:  # what hf:// needs
+        raise ValueError(error) from error
 
 
 if __name__ == "__main__":

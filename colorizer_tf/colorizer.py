@@ -10,11 +10,16 @@ import tensorflow as tf
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import HINT_STRIDE, encode_hints
+from colorizer_tf.hints import (
+    HINT_STRIDE,
+    correct_chroma,
+    encode_hints,
+)
 from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
 LONGEST = 4
+HUB = "hf://"
 # As a matrix, NumPy is ten times as fast at it as TensorFlow, op by op.
 _RGB_TO_CHROMA = np.asarray(rgb_to_chroma(np.eye(3, dtype=np.float32)))
 
@@ -35,6 +40,7 @@ class Colorizer:
         takes_hints: whether the generator takes colours that a person sets.
         network: the generator as a compiled function, from gray, and hints if it
             takes them, to RGB.
+        frozen: whether `freeze` was called.
         WEIGHTS: where the generator that comes with the package lies.
 
     Raises:
@@ -51,25 +57,34 @@ class Colorizer:
         self.generator = generator
         self.working_size = working_size
         self.takes_hints = len(_input_shapes(generator)) == 2
+        self.frozen = False
         self._fixed_size = _fixed_size(generator)
         self._stride = None if self._fixed_size else _find_stride(generator)
         self.network = self._compile(lambda inputs: generator(inputs, training=False))
 
     @classmethod
     def load(cls, path, **kwargs):
-        """Loads a generator from a `.keras` file.
+        """Loads a generator from a `.keras` file, or from the Hugging Face Hub.
+
+        Args:
+            path: the file; or "hf://owner/name", a repository that holds what
+                `keras.saving.save_model` writes there, or a `generator.keras`.
+            **kwargs: as `Colorizer` takes them.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file holds no generator.
+            ValueError: the file holds no generator, or it cannot be downloaded.
+            ImportError: hf:// without the package `huggingface_hub`.
         """
+        if str(path).startswith(HUB):
+            path = _download(str(path))
         path = Path(path)
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(
                 f"There is no generator {path.absolute()}: train one with "
                 "notebooks/02_train.ipynb, or name another file."
             )
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(path) and not (path / "config.json").is_file():
             raise ValueError(f"{path} is no Keras model: name a .keras file.")
         try:
             generator = keras.models.load_model(path, compile=False)
@@ -101,6 +116,7 @@ class Colorizer:
             return self.generator.stateless_call(*weights, inputs, training=False)[0]
 
         self.network = self._compile(network)
+        self.frozen = True
 
     def colorize(self, photo, strength=1.0, hints=()):
         """Returns a photo in colour.
@@ -109,7 +125,7 @@ class Colorizer:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
                 (H, W, 4), whose own colours and transparency are dropped.
             strength: scales the colour that is predicted, not that of the hints;
-                0 gives the gray photo.
+                but 0 gives the gray photo.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -121,7 +137,8 @@ class Colorizer:
         """
         gray = to_gray(photo)
         luma = self.shrink(gray)
-        (chroma,) = self.predict_chroma([luma], [hints])
+        cells = self.encode_hints(hints, luma, strength)
+        (chroma,) = self.predict_chroma([luma], [cells])
         return paint_chroma(gray, luma, chroma, strength)
 
     def colorize_file(self, source, destination, strength=1.0, hints=()):
@@ -188,43 +205,57 @@ class Colorizer:
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
+    def encode_hints(self, hints, luma, strength=1.0):
+        """Returns what `predict_chroma` is told of a photo's hints.
+
+        Args:
+            hints: a list of `Hint`.
+            luma: the photo, as `shrink` returns it.
+            strength: what its chroma will be scaled by.
+
+        Returns:
+            float32 (h', w', 3), see `hints.encode_hints`; None without hints.
+
+        Raises:
+            ValueError: there are hints, and the generator takes none.
+        """
+        if not hints:
+            return None
+        if not self.takes_hints:
+            raise ValueError(
+                "This generator takes no hints: train one with "
+                "build_generator(hints=True), or take the one in the package."
+            )
+        return encode_hints(hints, luma, strength)
+
     def predict_chroma(self, lumas, hints=None):
         """Runs the network on photos that share one `network_shape`.
 
         Args:
             lumas: a list of float32 (h, w), as `shrink` returns them.
-            hints: a list of `Hint` for each photo; None for none at all.
+            hints: for each photo what `encode_hints` returns, or None.
 
         Returns:
             A list of chroma (Cb, Cr), float32 (h, w, 2).
-
-        Raises:
-            ValueError: there are hints, and the generator takes none.
         """
         # What is missing to the network's size is filled by mirroring the edge,
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
-        hints = hints or [()] * len(lumas)
-        if self.takes_hints:
-            inputs = [batch, self._encode_hints(batch.shape, hints, lumas)]
-        elif any(map(len, hints)):
-            raise ValueError(
-                "This generator takes no hints: train one with "
-                "build_generator(hints=True), or take the one in the package."
-            )
-        else:
-            inputs = batch
+        hints = hints or [None] * len(lumas)
+        inputs = [batch, _stack_hints(hints, batch)] if self.takes_hints else batch
         rgb = np.asarray(self.network(inputs), np.float32)
         if rgb.shape != (*batch.shape[:3], 3) or not np.isfinite(rgb).all():
             raise ValueError(
                 f"The generator must return finite RGB of shape {batch.shape[:3]} + "
                 f"(3,). Received: shape {rgb.shape}, or NaN."
             )
-        chroma = rgb @ _RGB_TO_CHROMA
-        return [
-            part[: len(luma), : luma.shape[1]]
-            for part, luma in zip(chroma, lumas, strict=True)
-        ]
+        chromas = []
+        for chroma, luma, cells in zip(rgb @ _RGB_TO_CHROMA, lumas, hints, strict=True):
+            chroma = chroma[: len(luma), : luma.shape[1]]
+            chromas.append(
+                chroma if cells is None else correct_chroma(chroma, cells, luma)
+            )
+        return chromas
 
     def _compile(self, network):
         """One graph for all sizes, or one for each where the model needs to know."""
@@ -237,25 +268,52 @@ class Colorizer:
         except Exception:  # such as UpSampling2D("bilinear"), in whatever way it fails
             return tf.function(network)
 
-    def _encode_hints(self, shape, hints, lumas):
-        cells = (shape[0], shape[1] // HINT_STRIDE, shape[2] // HINT_STRIDE, 3)
-        encoded = np.zeros(cells, np.float32)
-        for cells, photo_hints, luma in zip(encoded, hints, lumas, strict=True):
-            if photo_hints:
-                given = encode_hints(photo_hints, luma)
-                cells[: given.shape[0], : given.shape[1]] = given
-        return encoded
-
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
 
 
+def _stack_hints(hints, batch):
+    """The hints of a batch of photos, (B, H, W, 1), as (B, H / 4, W / 4, 3)."""
+    count, height, width, _ = batch.shape
+    stacked = np.zeros((count, height // HINT_STRIDE, width // HINT_STRIDE, 3), "f4")
+    for given, cells in zip(stacked, hints, strict=True):
+        if cells is not None:
+            given[: cells.shape[0], : cells.shape[1]] = cells
+    # No chroma is outside of this, but one that was divided by a low strength.
+    return np.clip(stacked, [0, -0.5, -0.5], [1, 0.5, 0.5])
+
+
 def _input_shapes(generator):
     # A subclassed model may not tell: it takes gray photos of any size.
     inputs = getattr(generator, "inputs", None)
     return [tuple(x.shape) for x in inputs] if inputs else [(None, None, None, 1)]
+
+
+def _download(address):
+    """Returns where the model of hf://owner/name lies, downloaded if need be."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ImportError(
+            f"{address} needs huggingface_hub, which is not installed: "
+            "pip install huggingface_hub"
+        ) from error
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repo_id=address.removeprefix(HUB),
+            allow_patterns=["generator.keras", "*.json", "model.weights.*"],
+            library_name="keras",
+        )
+    except Exception as error:  # no such repository, no network, no access
+        raise ValueError(f"{address} cannot be downloaded: {error}") from error
+    file, config = Path(folder) / "generator.keras", Path(folder) / "config.json"
+    if not file.is_file() and not config.is_file():
+        raise ValueError(
+            f"{address} holds no Keras model: neither generator.keras nor config.json."
+        )
+    return file if file.is_file() else folder
 
 
 def _fixed_size(generator):

@@ -15,6 +15,7 @@ from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
 from colorizer_tf.hints import HINT_STRIDE, random_mask, reveal_chroma
 from colorizer_tf.photos import PhotoError, photo_size, read_photo
 from colorizer_tf.survey import survey_photos
+from colorizer_tf.workers import count_workers, require_same
 
 ZOOM = 2
 SHARPNESS = 0.8
@@ -105,6 +106,7 @@ def make_dataset(
     seed=0,
     first_epoch=0,
     hints=False,
+    strategy=None,
 ):
     """Builds a `tf.data.Dataset` of (gray, colour) pairs.
 
@@ -127,6 +129,9 @@ def make_dataset(
         hints: the pairs are ((gray, hints), colour), for a generator that takes
             colours that a person sets. In training, three photos in five have
             them, 1 to 100 each, most of them few, and else none.
+        strategy: of `workers.training_strategy`. Each of several workers reads
+            its own share of each batch, which is the same as on one machine; all
+            of them must have the same photos under the same names.
 
     Returns:
         Batches of gray photos, float32 (B, image_size, image_size, 1), and
@@ -185,15 +190,54 @@ def make_dataset(
         gray = rgb_to_luma(colour)
         return ((gray, reveal_chroma(colour, mask)) if hints else gray), colour
 
-    scalar = tf.TensorSpec((), tf.int64)
-    return (
-        tf.data.Dataset.from_generator(order, output_signature=(scalar, scalar))
-        .apply(tf.data.experimental.assert_cardinality(len(photos)))
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size)
-        .map(to_pair)
-        .prefetch(2)
-    )
+    def load_batches(order, count, batch_size):
+        scalar = tf.TensorSpec((), tf.int64)
+        return (
+            tf.data.Dataset.from_generator(order, output_signature=(scalar, scalar))
+            .apply(tf.data.experimental.assert_cardinality(count))
+            .map(load, num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(batch_size)
+        )
+
+    def to_pairs(batches):
+        return batches.map(to_pair).prefetch(2)
+
+    if count_workers(strategy) == 1:
+        return to_pairs(load_batches(order, len(photos), batch_size))
+
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"batch_size is that of all {replicas} replicas together, and must be a "
+            f"multiple of {replicas}. Received: {batch_size}"
+        )
+    names = "\n".join(Path(path).name for path in photos)
+    digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+    require_same("photos", f"{len(photos)}, SHA-256 of the names {digest}", strategy)
+
+    def load_share(context):
+        worker, workers = context.input_pipeline_id, context.num_input_pipelines
+
+        def is_mine(position):
+            return position % batch_size % workers == worker
+
+        def my_order():
+            yield from (photo for i, photo in enumerate(order()) if is_mine(i))
+
+        mine = sum(map(is_mine, range(len(photos))))
+        batches = load_batches(my_order, mine, batch_size // replicas)
+        # A worker that has no photos left takes part in the last step all the same.
+        missing = -(-len(photos) // batch_size) * replicas // workers - len(batches)
+        if missing:
+            empty = tf.nest.map_structure(
+                lambda spec: tf.zeros((0, *spec.shape[1:]), spec.dtype),
+                batches.element_spec,
+            )
+            empty = tf.data.Dataset.from_tensors(empty)
+            batches = batches.concatenate(empty.repeat(missing))
+        return to_pairs(batches)
+
+    return strategy.distribute_datasets_from_function(load_share)
 
 
 class _PhotoCache:

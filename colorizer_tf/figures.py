@@ -3,6 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+# Inches: of a column of photos, of a contact sheet's, between photos.
+COLUMN, THUMBNAIL, GAP = 2.4, 1.6, 0.05
+TALLEST = 1.5  # height by width, of a place for a photo
+
 
 def plot_rows(rows, titles, labels=None):
     """Shows photos in rows, such as gray | colorized | original.
@@ -16,13 +20,17 @@ def plot_rows(rows, titles, labels=None):
     Returns:
         The figure.
     """
+    # A row is as high as its photos, at the width of a column.
+    heights = [min(TALLEST, max(_shape(photo) for photo in row)) for row in rows]
     figure, axes = plt.subplots(
         len(rows),
         len(titles),
-        figsize=(2.4 * len(titles), 2.4 * len(rows)),
+        figsize=(COLUMN * len(titles), COLUMN * sum(heights) + 0.3),
+        height_ratios=heights,
         squeeze=False,
-        layout="constrained",
+        layout="compressed",
     )
+    figure.get_layout_engine().set(w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0)
     for i, (row, row_axes) in enumerate(zip(rows, axes, strict=True)):
         for photo, axis in zip(row, row_axes, strict=True):
             _show(axis, photo)
@@ -34,21 +42,36 @@ def plot_rows(rows, titles, labels=None):
 
 
 def plot_photos(photos, columns=8, titles=None):
-    """Shows photos on a contact sheet and returns the figure."""
-    lines = -(-len(photos) // columns)
-    figure, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(1.6 * columns, 1.6 * lines + (0.2 * lines if titles else 0)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for i, (photo, axis) in enumerate(zip(photos, axes.flat, strict=False)):
-        _show(axis, photo)
-        if titles:
-            axis.set_title(titles[i], fontsize=8)
+    """Shows photos on a contact sheet and returns the figure.
+
+    The photos of a line are of one height, and together as wide as the sheet.
+    """
+    lines = [
+        range(len(photos))[i : i + columns] for i in range(0, len(photos), columns)
+    ]
+    width, above = THUMBNAIL * columns, 0.2 if titles else 0
+    heights = []
+    for line in lines:
+        gaps = GAP * (len(line) - 1)
+        height = (width - gaps) / sum(1 / _shape(photos[i]) for i in line)
+        if len(line) < columns:  # the last line: no larger than the others
+            height = min([height, *heights[-1:]])
+        heights.append(min(height, TALLEST * THUMBNAIL))
+    total = sum(heights) + (above + GAP) * len(lines) - GAP
+    figure = plt.figure(figsize=(width, total))
+    bottom = total
+    for line, height in zip(lines, heights, strict=True):
+        left, bottom = 0, bottom - above - height
+        for i in line:
+            across = height / _shape(photos[i])
+            place = left / width, bottom / total, across / width, height / total
+            axis = figure.add_axes(place)
+            axis.axis("off")
+            _show(axis, photos[i])
+            if titles:
+                axis.set_title(titles[i], fontsize=8)
+            left += across + GAP
+        bottom -= GAP
     return figure
 
 
@@ -100,6 +123,11 @@ def plot_palette(lab):
     figure.colorbar(image, label="pixels")
     axis.set(xlabel="a: green to red", ylabel="b: blue to yellow", title="palette")
     return figure
+
+
+def _shape(photo):
+    """Height by width."""
+    return len(photo) / photo.shape[1]
 
 
 def _show(axis, photo):

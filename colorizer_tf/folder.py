@@ -1,33 +1,43 @@
 """A folder of photos colorized: reading, network and writing at the same time."""
 
 import hashlib
-import json
+import sys
 import threading
-import unicodedata
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    ThreadPoolExecutor,
+    as_completed,
+    wait,
+)
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from colorizer_tf.account import RECORD, Account, Claim, Folder
+from colorizer_tf.hints import read_hints
 from colorizer_tf.photos import (
     EXTENSIONS,
     GrayPhoto,
-    find_photos,
+    PhotoError,
     photo_size,
     read_gray,
     write_photo,
 )
 from colorizer_tf.upsampling import check_strength, paint_chroma
 
-RECORD = ".colorizer_tf.jsonl"
 # So many batches are under way at a time.
 THREADS = 3
 # A batch holds so many pixels at most, at the network's size and at full size.
 NETWORK_PIXELS = 2**19
 PHOTO_PIXELS = 2**25
+# So many photos at most have been looked at, and wait for others of their shape.
+PHOTOS_AHEAD = 512
 
 
 @dataclass
@@ -35,41 +45,81 @@ class Outcome:
     """What became of one photo.
 
     Attributes:
-        photo: the source.
-        result: the file that it gave, or was to give.
+        photo: the source, a `Path`; of a bucket, its address.
+        result: what it gave, or was to give, likewise.
         status: "done", "skipped" (its result was there already) or "failed".
         reason: why it failed.
     """
 
-    photo: Path
-    result: Path
+    photo: Path | str
+    result: Path | str
     status: str
     reason: str = ""
 
+    @property
+    def is_here(self):
+        """Whether photo and result are files, and not in a bucket."""
+        return isinstance(self.photo, Path) and isinstance(self.result, Path)
 
-@dataclass
+
 class Report:
-    """What became of a folder: an `Outcome` for each photo, in order of names."""
+    """What became of all photos: an `Outcome` for each, in order of names.
 
-    outcomes: list[Outcome]
+    Args:
+        source: where the photos are, such as an `account.Folder`.
+        destination: where the results are, likewise.
+        names: those of the photos.
+    """
+
+    def __init__(self, source, destination, names):
+        # Of a million photos, this is what stays in memory.
+        self._source = source
+        self._destination = destination
+        self._names = names
+        self._results = list(names)
+        self._statuses = ["failed"] * len(names)
+        self._reasons = {}
 
     def __iter__(self):
-        return iter(self.outcomes)
+        return map(self._outcome, range(len(self)))
 
     def __len__(self):
-        return len(self.outcomes)
+        return len(self._names)
 
     def __str__(self):
         counts = ", ".join(
-            f"{len(self.with_status(status))} {status}"
-            for status in ("done", "skipped", "failed")
+            f"{self.count(status)} {status}" for status in ("done", "skipped", "failed")
         )
         reasons = [f"  {outcome.reason}" for outcome in self.with_status("failed")]
         return "\n".join([f"{len(self)} photos: {counts}", *reasons])
 
+    def count(self, status):
+        """Returns how many photos are "done", "skipped" or "failed"."""
+        return self._statuses.count(status)
+
     def with_status(self, status):
         """Returns the outcomes that are "done", "skipped" or "failed"."""
-        return [outcome for outcome in self.outcomes if outcome.status == status]
+        return [
+            self._outcome(number)
+            for number, has in enumerate(self._statuses)
+            if has == status
+        ]
+
+    def set(self, number, status, reason="", result=None):
+        """Notes what became of a photo, and under which name."""
+        self._statuses[number] = status
+        if result:
+            self._results[number] = result
+        if reason:
+            self._reasons[number] = reason
+
+    def _outcome(self, number):
+        return Outcome(
+            self._source.locate(self._names[number]),
+            self._destination.locate(self._results[number]),
+            self._statuses[number],
+            self._reasons.get(number, ""),
+        )
 
 
 def colorize_folder(colorizer, source, destination, strength=1.0, extension=None):
@@ -78,7 +128,8 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
     A photo is skipped if its result is there, and the photo, the generator and
     the settings are what they were; a hidden file in the destination keeps
     account. A result whose name is taken, by another photo's result or by a
-    file from elsewhere, gets a number.
+    file from elsewhere, gets a number. The hints in `scan.hints.json` beside
+    `scan.jpg` are taken along, and belong to what the photo is.
 
     Args:
         colorizer: a `Colorizer`.
@@ -99,8 +150,53 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
         ValueError: the destination is the source, or contains it; or there is no
             such format.
     """
-    source, destination = Path(source).resolve(), Path(destination).resolve()
-    if source.is_relative_to(destination):
+    source, destination = Folder(source), Folder(destination)
+    names = list_photos(source, destination, strength, extension)
+    destination.make()
+    account = Account(source, destination, describe(colorizer, strength))
+    lock = threading.Lock()
+    with (
+        open(destination.path / RECORD, "a", encoding="utf-8") as record,
+        Progress(source, destination, names) as progress,
+    ):
+        record.write("\n")  # ends half a line, left by a kill
+
+        def note(work, finished):
+            with lock:
+                record.write(account.line(work.claim, finished))
+                record.flush()
+
+        works = (
+            Work(
+                number,
+                source.path / claim.photo,
+                destination.path / claim.result,
+                claim,
+                source.path / claim.hints if claim.hints else None,
+                note,
+            )
+            for number, claim in progress.claim_all(account, extension)
+        )
+        for work in colorize_works(colorizer, works, strength):
+            progress.finish(work.number, work.reason)
+    return progress.report
+
+
+def list_photos(source, destination, strength, extension):
+    """Returns the names of the photos to be colorized, when all arguments are fit.
+
+    Args:
+        source: where photos are, such as an `account.Folder`.
+        destination: where results go, likewise.
+        strength: as in `colorize_folder`.
+        extension: as in `colorize_folder`.
+
+    Raises:
+        FileNotFoundError: there is no such place, or no photo in it.
+        ValueError: the destination is the source, or contains it; or there is no
+            such format.
+    """
+    if destination.find_inside(source) is not None:
         raise ValueError(
             f"The destination {destination} is or contains the source {source}: "
             "results would mix with photos. Name another folder."
@@ -109,91 +205,182 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
         raise ValueError(
             f"extension must be one of {', '.join(EXTENSIONS)}. Received: {extension!r}"
         )
-    photos = [p for p in find_photos(source) if not p.is_relative_to(destination)]
     check_strength(strength)
-    if destination.is_file():
-        raise NotADirectoryError(f"{destination} is a file: name a folder.")
-    destination.mkdir(parents=True, exist_ok=True)
-    with (
-        _Record(destination, _describe(colorizer, strength)) as record,
-        tqdm(desc="colorizing", total=len(photos), unit="photo", mininterval=1) as bar,
-    ):
-        outcomes, todo = {}, {}
-        for photo in photos:
-            name = photo.relative_to(source).with_suffix(extension or photo.suffix)
+    names = source.find()
+    inside = source.find_inside(destination)
+    if inside is not None:
+        names = [name for name in names if not name.startswith(f"{inside}/")]
+    return names
+
+
+class Progress:
+    """A bar for people, and a `Report` that comes together; a `with` statement.
+
+    Args:
+        source: where photos are, such as an `account.Folder`.
+        destination: where results go, likewise.
+        names: those of all photos.
+    """
+
+    def __init__(self, source, destination, names):
+        self.report = Report(source, destination, names)
+        self._names = names
+        self._bar = tqdm(
+            desc="colorizing", total=len(names), unit="photo", **_bar_options()
+        )
+        self._failed = 0
+        self._waiting = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def claim_all(self, account, extension):
+        """Yields the number and the `Claim` of each photo that is to be done."""
+        for number, name in enumerate(self._names):
             try:
-                result = record.claim(photo, name)
-                done = record.is_done(photo, result)
-            except OSError as error:  # the photo has just gone
-                outcomes[photo] = Outcome(
-                    photo, destination / name, "failed", str(error)
-                )
-                bar.update()
+                claim = account.claim(name, extension)
+                done = account.is_done(claim)
+            except (OSError, PhotoError) as error:  # the photo has just gone, say
+                self.finish(number, str(error))
                 continue
+            self.report.set(number, "skipped" if done else "failed", "", claim.result)
             if done:
-                outcomes[photo] = Outcome(photo, result, "skipped")
-                bar.update()
+                self._bar.update()
             else:
-                todo[photo] = result
-        for outcome in _colorize_all(colorizer, strength, todo, record):
-            outcomes[outcome.photo] = outcome
-            bar.update()
-    return Report([outcomes[photo] for photo in photos])
+                yield number, claim
+
+    def announce(self, text):
+        """Shows what has to be waited for until the first photo is through."""
+        self._bar.set_description(text)
+        self._waiting = True
+
+    def finish(self, number, reason=""):
+        """Notes that a photo is done, or why it failed."""
+        if self._waiting:
+            self._bar.set_description("colorizing", refresh=False)
+            self._bar.unpause()
+            self._waiting = False
+        self.report.set(number, "failed" if reason else "done", reason)
+        if reason:
+            self._failed += 1
+            self._bar.set_postfix(failed=self._failed, refresh=False)
+        self._bar.update()
+
+
+def _bar_options():
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        return {"mininterval": 1}
+    return {"mininterval": 30, "file": _Lines(), "ncols": 80}
+
+
+class _Lines:
+    """What `tqdm` writes, as lines of a log."""
+
+    def write(self, text):
+        if text := text.strip():
+            sys.stderr.write(f"{text}\n")
+
+    def flush(self):
+        sys.stderr.flush()
 
 
 @dataclass
-class _Work:
-    """A photo on its way: what the steps have found so far."""
+class Work:
+    """A photo on its way: where it is, and what the steps have found so far.
 
+    Attributes:
+        number: which photo it is.
+        photo: the file to read.
+        result: the file to write.
+        claim: what the account says of it.
+        hints: the file with its hints, if there is one.
+        note: called with the work itself and `False` just before the result is
+            written, and with `True` after.
+        reason: why it failed.
+    """
+
+    number: int
     photo: Path
     result: Path
-    size: tuple[int, int] | None = None
-    source: GrayPhoto | None = None
-    luma: np.ndarray | None = None
-    chroma: np.ndarray | None = None
+    claim: Claim | None = None
+    hints: Path | None = None
+    note: Callable = lambda work, finished: None
+    size: tuple[int, int] = (1, 1)
+    source: GrayPhoto | None = field(default=None, repr=False)
+    luma: np.ndarray | None = field(default=None, repr=False)
+    cells: np.ndarray | None = field(default=None, repr=False)
+    chroma: np.ndarray | None = field(default=None, repr=False)
     reason: str = ""
 
     def attempt(self, step, *args):
         """Does a step, unless one before it failed."""
         if not self.reason:
             try:
-                step(self, *args)
+                step(*args)
             except Exception as error:  # cv2 has its own for a lack of memory
                 self.reason = str(error) or f"{self.photo}: {type(error).__name__}"
-        return self
+
+    def measure(self):
+        self.size = photo_size(self.photo)
+
+    def read(self, colorizer, strength):
+        hints = read_hints(self.hints) if self.hints else ()
+        self.source = read_gray(self.photo)
+        self.luma = colorizer.shrink(self.source.gray)
+        self.cells = colorizer.encode_hints(hints, self.luma, strength)
+
+    def write(self, strength):
+        rgb = paint_chroma(self.source.gray, self.luma, self.chroma, strength)
+        self.note(self, False)
+        write_photo(self.result, rgb, self.source)
+        self.note(self, True)
 
     def finish(self):
-        """Returns what became of the photo, and frees its memory."""
-        self.source = self.luma = self.chroma = None
-        status = "failed" if self.reason else "done"
-        return Outcome(self.photo, self.result, status, self.reason)
+        """Frees the photo's memory."""
+        self.source = self.luma = self.cells = self.chroma = None
 
 
-def _colorize_all(colorizer, strength, todo, record):
-    """Yields an `Outcome` for each photo of `todo`, a dictionary photo -> result.
+def colorize_works(colorizer, works, strength, threads=THREADS):
+    """Takes photos through all steps, and yields each `Work` that is finished.
 
     Each thread takes a batch from its files to its files: while one is at the
-    network, others read and write. So many batches are in memory, no more.
-    """
-    pool, stopped = ThreadPoolExecutor(THREADS), threading.Event()
+    network, others read and write. So many batches are in memory, no more; and
+    no more of `works` is asked for than is needed to fill them.
 
-    def attempt(step, works, *args):
-        for work in works:
+    Args:
+        colorizer: a `Colorizer`.
+        works: yields a `Work` for each photo.
+        strength: scales the colour.
+        threads: so many batches are under way at a time.
+    """
+    pool, stopped = ThreadPoolExecutor(threads), threading.Event()
+
+    def attempt(batch, step, *args):
+        for work in batch:
             if stopped.is_set():
                 raise CancelledError
-            work.attempt(step, *args)
-        return works
+            work.attempt(getattr(work, step), *args)
 
     def colorize(batch):
-        attempt(_read, batch, colorizer)
+        attempt(batch, "read", colorizer, strength)
         _predict([work for work in batch if not work.reason], colorizer)
-        attempt(_write, batch, strength, record)
-        return [work.finish() for work in batch]
+        attempt(batch, "write", strength)
+        for work in batch:
+            work.finish()
+        return batch
 
+    running = set()
     try:
-        works = pool.submit(attempt, _measure, [_Work(*pair) for pair in todo.items()])
-        batches = _make_batches(colorizer, works.result())
-        for future in [pool.submit(colorize, batch) for batch in batches]:
+        for batch in _make_batches(colorizer, works):
+            running.add(pool.submit(colorize, batch))
+            if len(running) > threads:  # one waits, so that no thread has to
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
+        for future in as_completed(running):
             yield from future.result()
     finally:
         # After an interruption, what is being written is finished, all else not.
@@ -202,31 +389,27 @@ def _colorize_all(colorizer, strength, todo, record):
 
 
 def _make_batches(colorizer, works):
-    """Cuts the work into batches of one network shape each."""
-
-    def shape(work):
-        return colorizer.network_shape(*colorizer.working_shape(*work.size or (1, 1)))
-
-    batches = []
-    for (height, width), group in groupby(sorted(works, key=shape), shape):
-        most = max(1, NETWORK_PIXELS // (height * width))
-        pixels = PHOTO_PIXELS
-        for work in group:
-            pixels += np.prod(work.size or (1, 1))
-            if pixels > PHOTO_PIXELS or len(batches[-1]) == most:
-                batches.append([])
-                pixels = np.prod(work.size or (1, 1))
-            batches[-1].append(work)
-    return batches
-
-
-def _measure(work):
-    work.size = photo_size(work.photo)
-
-
-def _read(work, colorizer):
-    work.source = read_gray(work.photo)
-    work.luma = colorizer.shrink(work.source.gray)
+    """Cuts the work, as it comes, into batches of one network shape each."""
+    waiting, pixels = defaultdict(list), defaultdict(int)
+    for work in works:
+        work.attempt(work.measure)
+        shape = colorizer.network_shape(*colorizer.working_shape(*work.size))
+        size = work.size[0] * work.size[1]
+        if waiting[shape] and pixels[shape] + size > PHOTO_PIXELS:
+            yield waiting.pop(shape)
+            del pixels[shape]
+        waiting[shape].append(work)
+        pixels[shape] += size
+        most = max(1, NETWORK_PIXELS // (shape[0] * shape[1]))
+        if len(waiting[shape]) >= 2 ** (most.bit_length() - 1):  # see _predict
+            fullest = shape
+        elif sum(map(len, waiting.values())) >= PHOTOS_AHEAD:
+            fullest = max(waiting, key=lambda shape: len(waiting[shape]))
+        else:
+            continue
+        yield waiting.pop(fullest)
+        del pixels[fullest]
+    yield from waiting.values()
 
 
 def _predict(works, colorizer):
@@ -236,109 +419,20 @@ def _predict(works, colorizer):
 
     for _, group in groupby(sorted(works, key=shape), shape):
         group = list(group)
-        chromas = colorizer.predict_chroma([work.luma for work in group])
-        for work, chroma in zip(group, chromas, strict=True):
+        # TensorFlow rounds differently for one photo than for several, and for
+        # numbers that its threads do not divide: a photo's result would depend
+        # on which others happen to be beside it.
+        most = max(2, 2 ** (len(group) - 1).bit_length())
+        inputs = [(work.luma, work.cells) for work in group]
+        inputs += [(group[-1].luma, None)] * (most - len(group))
+        chromas = colorizer.predict_chroma(*map(list, zip(*inputs, strict=True)))
+        for work, chroma in zip(group, chromas, strict=False):
             work.chroma = chroma
 
 
-def _write(work, strength, record):
-    rgb = paint_chroma(work.source.gray, work.luma, work.chroma, strength)
-    record.add(work.photo, work.result, finished=False)
-    write_photo(work.result, rgb, work.source)
-    record.add(work.photo, work.result, finished=True)
-
-
-def _describe(colorizer, strength):
-    """A digest of all that a result depends on but the photo."""
+def describe(colorizer, strength):
+    """Returns a digest of all that a result depends on but the photo."""
     digest = hashlib.sha256(repr((colorizer.working_size, float(strength))).encode())
     for weights in colorizer.generator.get_weights():
         digest.update(np.ascontiguousarray(weights))
     return digest.hexdigest()[:16]
-
-
-class _Record:
-    """The account of which photo gave which result, in the destination folder.
-
-    A line of JSON before a result is written, and another after it: whenever a
-    run is killed, the next one knows which files are its own, and which of them
-    are finished.
-    """
-
-    def __init__(self, folder, settings):
-        self.folder = folder
-        self.settings = settings
-        self.entries = {}
-        self.claimed = set()
-        self.lock = threading.Lock()
-        path = folder / RECORD
-        if path.is_file():
-            for line in path.read_text("utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                except ValueError:  # half a line, left by a kill
-                    continue
-                self.entries[entry["result"]] = entry
-        self.file = open(path, "a", encoding="utf-8")
-        self.file.write("\n")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def claim(self, photo, name):
-        """Returns a path for a photo's result that nothing else has taken."""
-        state = _state(photo)
-        number, numbered = 1, name
-        while not self._is_free(numbered, photo, state):
-            number += 1
-            numbered = name.with_stem(f"{name.stem} ({number})")
-        self.claimed.add(_fold(numbered))
-        return self.folder / numbered
-
-    def is_done(self, photo, result):
-        """Whether the result is there, finished, and would be the same again."""
-        entry = self.entries.get(_fold(result.relative_to(self.folder)))
-        return (
-            entry is not None
-            and entry["finished"]
-            and entry["settings"] == self.settings
-            and entry["state"] == _state(photo)
-            and result.is_file()
-            and result.stat().st_size > 0  # a power cut can leave an empty file
-        )
-
-    def add(self, photo, result, finished):
-        """Notes that a result is about to be written, or finished."""
-        entry = {
-            "result": _fold(result.relative_to(self.folder)),
-            "photo": str(photo),
-            "state": _state(photo),
-            "settings": self.settings,
-            "finished": finished,
-        }
-        with self.lock:
-            self.file.write(json.dumps(entry) + "\n")
-            self.file.flush()
-
-    def _is_free(self, name, photo, state):
-        if _fold(name) in self.claimed:
-            return False
-        entry = self.entries.get(_fold(name))
-        if entry is None:
-            return not (self.folder / name).exists()
-        # The same photo may have changed since, or moved.
-        return entry["photo"] == str(photo) or (
-            entry["state"] == state and not Path(entry["photo"]).exists()
-        )
-
-
-def _state(photo):
-    facts = photo.stat()
-    return [facts.st_size, facts.st_mtime_ns]
-
-
-def _fold(name):
-    # Names that differ in this alone are one name to some file systems.
-    return unicodedata.normalize("NFC", name.as_posix()).casefold()

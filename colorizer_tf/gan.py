@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from colorizer_tf.color import colourfulness
+from colorizer_tf.workers import FitOnSeveralWorkers, fill_empty, share_of_batch
 
 
 class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
@@ -16,7 +17,7 @@ class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
         return -10 * ops.log10(super().result())
 
 
-class ColorizationGAN(keras.Model):
+class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     """Trains a generator from gray to colour against a discriminator.
 
     The generator's loss is the mean squared error on RGB plus
@@ -32,13 +33,17 @@ class ColorizationGAN(keras.Model):
         adversarial_weight: of the cross-entropy in the generator's loss.
         label_smoothing: the label of a real photo is 1 minus this.
 
+    Attributes:
+        adversarial: False lets the discriminator rest and trains the generator on
+            the squared error alone; `training.Pretraining` switches it.
+
     Example:
 
     ```python
     gan = ColorizationGAN(build_generator(), build_discriminator())
     gan.compile(g_optimizer=keras.optimizers.Adam(5e-4),
                 d_optimizer=keras.optimizers.Adam(2e-4))
-    gan.fit(pairs, validation_data=validation_pairs, epochs=150)
+    gan.fit(pairs, validation_data=validation_pairs, epochs=150, shuffle=False)
     ```
     """
 
@@ -53,12 +58,13 @@ class ColorizationGAN(keras.Model):
         super().__init__(**kwargs)
         self.generator = generator
         self.discriminator = discriminator
+        self.adversarial = discriminator is not None
         self.adversarial_weight = adversarial_weight
         self.label_smoothing = label_smoothing
-        names = ["g_loss", "mse"]
-        if discriminator:
-            names += ["adversarial", "d_loss", "p_real", "p_fake"]
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
+        ]
         self.psnr = PeakSignalNoiseRatio(name="psnr")
         self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
         self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
@@ -73,38 +79,46 @@ class ColorizationGAN(keras.Model):
         g_optimizer.build(self.generator.trainable_variables)
         if self.discriminator:
             d_optimizer.build(self.discriminator.trainable_variables)
-        self.mean_squared_error = keras.losses.MeanSquaredError()
-        self.cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
     def call(self, inputs, training=False):
         return self.generator(inputs, training=training)
 
     def train_step(self, data):
         inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        share = share_of_batch(colour)
+        inputs, colour = fill_empty((inputs, colour))
         with tf.GradientTape(persistent=True) as tape:
             generated = self.generator(inputs, training=True)
             logs = self.judge(colour, generated, training=True)
+            g_loss = share * logs["g_loss"]
+            d_loss = share * logs["d_loss"] if self.adversarial else None
 
         variables = self.generator.trainable_variables
-        self.g_optimizer.apply(tape.gradient(logs["g_loss"], variables), variables)
-        if self.discriminator:
+        self.g_optimizer.apply(tape.gradient(g_loss, variables), variables)
+        if self.adversarial:
             variables = self.discriminator.trainable_variables
-            self.d_optimizer.apply(tape.gradient(logs["d_loss"], variables), variables)
-        return self.track(logs)
+            self.d_optimizer.apply(tape.gradient(d_loss, variables), variables)
+        return self.track(logs, share)
 
     def test_step(self, data):
         """Adds PSNR, and the colourfulness of the generated over the real photos."""
         inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        share, count = share_of_batch(colour), ops.shape(colour)[0]
+        inputs, colour = fill_empty((inputs, colour))
         generated = self.generator(inputs, training=False)
         logs = self.judge(colour, generated, training=False)
+        colour, generated = colour[:count], generated[:count]
         self.psnr.update_state(colour, generated)
         self.colour_of_real.update_state(colourfulness(colour))
         self.colour_of_generated.update_state(colourfulness(generated))
-        return self.track(logs) | {
-            "psnr": self.psnr.result(),
-            "colourfulness": self.colour_of_generated.result()
-            / self.colour_of_real.result(),
-        }
+        return self.track(logs, share) | self.measure()
+
+    def get_metrics_result(self):
+        """What `fit` logs of an epoch: over all photos of all replicas, where the
+        logs of the last step would be the mean of what each replica has seen."""
+        active = self.trackers if self.adversarial else self.trackers[:2]
+        logs = {tracker.name: tracker.result() for tracker in active}
+        return logs | self.measure() if self.psnr.count > 0 else logs
 
     def evaluate(self, *args, **kwargs):
         with self.averaged_weights():
@@ -118,7 +132,7 @@ class ColorizationGAN(keras.Model):
         another optimizer, and before the first step, nothing changes.
         """
         optimizer = self.g_optimizer
-        if not optimizer.use_ema or not int(optimizer.iterations):
+        if not optimizer.use_ema or not optimizer.iterations.numpy():
             yield
             return
         variables = self.generator.trainable_variables
@@ -131,9 +145,9 @@ class ColorizationGAN(keras.Model):
                 variable.assign(value)
 
     def judge(self, colour, generated, training):
-        """Runs the discriminator, if there is one; returns `compute_losses`."""
-        if not self.discriminator:
-            mse = self.mean_squared_error(colour, generated)
+        """Runs the discriminator, unless it rests; returns `compute_losses`."""
+        if not self.adversarial:
+            mse = ops.mean(ops.square(colour - generated))
             return {"g_loss": mse, "mse": mse}
         real_logits = self.discriminator(colour, training=training)
         fake_logits = self.discriminator(generated, training=training)
@@ -142,12 +156,12 @@ class ColorizationGAN(keras.Model):
     def compute_losses(self, colour, generated, real_logits, fake_logits):
         """Returns what the logs show: every loss, and the mean probabilities
         that the discriminator gives to the real and to the generated photos."""
-        # Loss objects throughout: they scale alike under tf.distribute.
-        mse = self.mean_squared_error(colour, generated)
+        # Not Keras' loss objects, which take all replicas for equally full.
+        mse = ops.mean(ops.square(colour - generated))
         ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
-        adversarial = self.cross_entropy(ones, fake_logits)
-        d_loss_real = self.cross_entropy(ones - self.label_smoothing, real_logits)
-        d_loss_fake = self.cross_entropy(zeros, fake_logits)
+        adversarial = cross_entropy(ones, fake_logits)
+        d_loss_real = cross_entropy(ones - self.label_smoothing, real_logits)
+        d_loss_fake = cross_entropy(zeros, fake_logits)
         return {
             "g_loss": mse + self.adversarial_weight * adversarial,
             "mse": mse,
@@ -157,7 +171,20 @@ class ColorizationGAN(keras.Model):
             "p_fake": ops.mean(ops.sigmoid(fake_logits)),
         }
 
-    def track(self, logs):
-        for tracker in self.trackers:
-            tracker.update_state(logs[tracker.name])
-        return {tracker.name: tracker.result() for tracker in self.trackers}
+    def track(self, logs, share):
+        trackers = [tracker for tracker in self.trackers if tracker.name in logs]
+        for tracker in trackers:
+            tracker.update_state(logs[tracker.name], sample_weight=share)
+        return {tracker.name: tracker.result() for tracker in trackers}
+
+    def measure(self):
+        return {
+            "psnr": self.psnr.result(),
+            "colourfulness": self.colour_of_generated.result()
+            / self.colour_of_real.result(),
+        }
+
+
+def cross_entropy(labels, logits):
+    """The mean over all logits."""
+    return ops.mean(ops.binary_crossentropy(labels, logits, from_logits=True))

@@ -1,16 +1,21 @@
 """Colours that a person sets: what they are, and how the network is told.
 
 The network sees a photo in cells of 4x4 pixels. In a cell with a hint it is given
-1 and the hint's chroma (Cb, Cr), in all others 0, 0, 0.
+1 and the hint's chroma (Cb, Cr), in all others 0, 0, 0. What it still predicts
+otherwise than a hint says is corrected from there along the luma's edges.
 """
 
 import contextlib
 import json
 import re
 from dataclasses import asdict, dataclass
+from functools import partial
 
+import cv2
 import numpy as np
 import tensorflow as tf
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
 
 from colorizer_tf.color import join_luma_chroma, rgb_to_chroma
 from colorizer_tf.photos import whole_file
@@ -19,6 +24,11 @@ HINT_STRIDE = 4
 MOST_HINTS = 1000
 MOST_TRAINING_HINTS = 100
 HINTED_SHARE = 0.6
+LOWEST_STRENGTH = 1e-3
+# Of a correction: its distances are in cells; this much luma is as far as one.
+REACH = 6
+BLENDING = 3
+LUMA_OF_A_STEP = 0.05
 
 
 class HintError(ValueError):
@@ -147,7 +157,7 @@ def write_hints(path, hints):
         temporary.write_text(format_hints(hints), "utf-8")
 
 
-def encode_hints(hints, luma):
+def encode_hints(hints, luma, strength=1.0):
     """Returns what the network is told of hints for a photo that it sees.
 
     Of several hints in a cell, the last counts. A colour that is more vivid than
@@ -156,10 +166,13 @@ def encode_hints(hints, luma):
     Args:
         hints: a list of `Hint`.
         luma: the photo, float32 (h, w), in [0, 1].
+        strength: what the predicted chroma will be scaled by: the hints' is divided
+            by it, so that they keep their colour.
 
     Returns:
         float32 (ceil(h / 4), ceil(w / 4), 3).
     """
+    strength = max(strength, LOWEST_STRENGTH)
     height, width = luma.shape
     cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
     for hint in hints:
@@ -169,8 +182,60 @@ def encode_hints(hints, luma):
         top, left = row * HINT_STRIDE, column * HINT_STRIDE
         local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
         rgb = join_luma_chroma(np.float32([local]), rgb_to_chroma(hint.rgb))
-        cells[row, column] = 1, *np.asarray(rgb_to_chroma(np.asarray(rgb)))
+        cb, cr = np.asarray(rgb_to_chroma(np.asarray(rgb))) / strength
+        cells[row, column] = 1, cb, cr
     return cells
+
+
+def correct_chroma(chroma, cells, luma):
+    """Returns predicted chroma, corrected so that each hint has its colour.
+
+    What a prediction misses at the hints is blended by the distance to them along
+    the photo, in which a difference in luma is a detour (Yatziv and Sapiro, "Fast
+    image and video colorization using chrominance blending", 2006), and fades with
+    the distance to the nearest.
+
+    Args:
+        chroma: (Cb, Cr), float32 (h, w, 2), as the network predicts it.
+        cells: the hints, as `encode_hints` returns them.
+        luma: the photo, float32 (h, w), in [0, 1].
+
+    Returns:
+        float32 (h, w, 2).
+    """
+    height, width = cells.shape[:2]
+    to_cells = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_AREA)
+    hinted = np.flatnonzero(cells[..., 0])
+    missed = (cells[..., 1:] - to_cells(chroma)).reshape(-1, 2)[hinted]
+    distance = dijkstra(
+        _link_neighbours(to_cells(luma)),
+        directed=False,
+        indices=hinted,
+        limit=4 * REACH,
+    )
+    weight = (distance + 1e-3) ** -BLENDING
+    blend = weight.T @ missed / (weight.sum(axis=0)[:, None] + 1e-12)
+    fade = np.exp(-((distance.min(axis=0) / REACH) ** 2) / 2)
+    correction = np.float32(blend * fade[:, None]).reshape(height, width, 2)
+    return chroma + cv2.resize(correction, chroma.shape[1::-1])
+
+
+def _link_neighbours(luma):
+    """The distances between neighbouring cells, as a sparse matrix."""
+    index = np.arange(luma.size).reshape(luma.shape)
+    rows, columns, distances = [], [], []
+    for one, other, steps in (
+        (np.s_[:, :-1], np.s_[:, 1:], 1),
+        (np.s_[:-1], np.s_[1:], 1),
+        (np.s_[:-1, :-1], np.s_[1:, 1:], 2**0.5),
+        (np.s_[:-1, 1:], np.s_[1:, :-1], 2**0.5),
+    ):
+        rows.append(index[one].ravel())
+        columns.append(index[other].ravel())
+        detour = np.abs(luma[one] - luma[other]).ravel() / LUMA_OF_A_STEP
+        distances.append(steps + detour)
+    places = np.concatenate(rows), np.concatenate(columns)
+    return csr_array((np.concatenate(distances), places), (luma.size, luma.size))
 
 
 def random_mask(cells, rng):

@@ -1,6 +1,7 @@
 """Photo files: found in a folder, read whatever they are, written whole."""
 
 import contextlib
+import math
 import os
 import struct
 import warnings
@@ -16,8 +17,10 @@ from PIL import (
     Image,
     ImageOps,
     PngImagePlugin,
+    TiffImagePlugin,
     UnidentifiedImageError,
 )
+from PIL.ExifTags import Base as Tag
 
 from colorizer_tf.color import BLUE, GREEN, RED
 
@@ -26,6 +29,11 @@ QUALITY = 95
 PNG_HEAD = 33
 # More is refused unread: a small file can claim a size that fills the memory.
 MAX_PIXELS = 2**27
+# White-is-zero TIFFs of 16 bits, which Pillow opens in the other byte order only.
+TiffImagePlugin.OPEN_INFO.setdefault(
+    (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
+)
+_UNPACKED, _DEFLATED = (1,), (8, 32946)  # compressions of a TIFF
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
@@ -63,21 +71,48 @@ def find_photos(folder):
         FileNotFoundError: no such folder, or no photo in it.
     """
     folder = Path(folder)
+    return [folder / name for name in find_names(folder)]
+
+
+def find_names(folder):
+    """Returns what `find_photos` finds as names below the folder, "/" between."""
+    folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder.absolute()}.")
-    photos = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not path.name.startswith(".")
-        and path.is_file()
+    names = [name for name in _list_files(folder) if is_photo_name(name)]
+    if not names:
+        raise no_photos(folder.absolute())
+    names.sort(key=name_order)
+    return names
+
+
+def is_photo_name(name):
+    """Whether a file of this name counts as a photo."""
+    name = name.rpartition("/")[2]
+    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
+
+
+def name_order(name):
+    """What names below a folder are sorted by: as paths are."""
+    return name.replace("/", "\0")
+
+
+def no_photos(place):
+    """Returns the error for a place where no photo is."""
+    return FileNotFoundError(
+        f"No photos in {place} or the folders below it: looked for files ending in "
+        f"{', '.join(EXTENSIONS)}."
     )
-    if not photos:
-        raise FileNotFoundError(
-            f"No photos in {folder.absolute()} or the folders below it: looked "
-            f"for files ending in {', '.join(EXTENSIONS)}."
-        )
-    return photos
+
+
+def _list_files(folder, above=""):
+    # A folder that may not be looked into is passed over.
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_files(entry.path, f"{above}{entry.name}/")
+            elif entry.is_file():
+                yield above + entry.name
 
 
 @contextlib.contextmanager
@@ -131,7 +166,9 @@ def read_photo(path, shorter_side=None):
         if shorter_side:
             # JPEG decodes to an eighth at almost no cost.
             image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-        image = _to_rgb(_apply_orientation(image))
+        deep = _is_deep(image)
+        upright = _shallow(path, image) if deep else _apply_orientation(image)
+        image = _to_rgb(upright)
     if shorter_side and min(image.size) != shorter_side:
         scale = shorter_side / min(image.size)
         size = [max(shorter_side, round(scale * side)) for side in image.size]
@@ -179,8 +216,9 @@ def shrink_photo(photo, longer_side):
 def read_gray(path):
     """Reads a photo of any kind for colorizing, at its own depth.
 
-    Pillow reads it, and OpenCV where a channel has 16 bits, of which Pillow
-    drops half in RGB. Of several pages, the first is taken.
+    Pillow reads it, and where a channel has 12 or 16 bits, of which Pillow drops
+    half in RGB, OpenCV; and tifffile, where the planes of such a TIFF lie apart.
+    Of several pages, the first is taken.
 
     Returns:
         A `GrayPhoto`.
@@ -190,7 +228,7 @@ def read_gray(path):
             `MAX_PIXELS`, 134 million.
     """
     with open_photo(path) as image:
-        if any(";16" in str(tile.args) for tile in image.tile):
+        if _is_deep(image):
             gray, alpha = _read_deep(path, image)
         else:
             # JPEG holds luma as such: its chroma need not even be decoded.
@@ -282,24 +320,86 @@ def _to_luma(image):
     return image.convert("L")
 
 
+def _is_deep(image):
+    """Whether a channel has more than 8 bits, which Pillow would not read right."""
+    if image.format == "TIFF":
+        return 8 < max(image.tag_v2.get(Tag.BitsPerSample, (1,))) <= 16
+    return image.format == "PNG" and any(";16" in str(tile.args) for tile in image.tile)
+
+
 def _read_deep(path, image):
-    levels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if levels is None or levels.dtype != np.uint16:
-        raise ValueError("OpenCV cannot read its 16-bit pixels")
-    if sorted(levels.shape[:2]) != sorted(image.size):
-        raise ValueError("it names two sizes")
-    if image.format == "TIFF":  # whose orientation OpenCV applies itself
-        if image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0:
-            levels = 65535 - levels  # 0 is white
-    else:
-        levels = _turn(levels, image.getexif().get(ExifTags.Base.Orientation, 1))
-    levels = np.ascontiguousarray(levels)
+    levels = _read_levels(path, image)
     if levels.ndim == 2:
         return levels, None
     # OpenCV's channels are blue, green, red; its cvtColor is a level off here.
     gray = cv2.transform(levels[..., :3], np.array([[BLUE, GREEN, RED]]))
     alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
     return gray, alpha
+
+
+def _shallow(path, image):
+    """A deep photo as a Pillow image of 8 bits, upright."""
+    levels = cv2.convertScaleAbs(_read_levels(path, image), alpha=1 / 257)
+    return Image.fromarray(levels if levels.ndim == 2 else _swap_red_blue(levels))
+
+
+def _read_levels(path, image):
+    """The uint16 levels of a deep photo, upright: (H, W), BGR or BGRA (H, W, C)."""
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if tags.get(Tag.PhotometricInterpretation, 1) > 2:
+        raise ValueError("16 bits a channel, and neither gray nor RGB; save it as RGB")
+    apart = tags.get(Tag.PlanarConfiguration) == 2 and image.mode.startswith("RGB")
+    if apart:
+        levels = _read_planes(path)
+    else:
+        levels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None or levels.dtype != np.uint16:
+        raise ValueError("OpenCV cannot read its 16-bit pixels")
+    if sorted(levels.shape[:2]) != sorted(image.size):
+        raise ValueError("it names two sizes")
+    if apart or not tags:  # of other TIFFs, OpenCV applies the orientation itself
+        levels = _turn(levels, image.getexif().get(Tag.Orientation, 1))
+    if tags.get(Tag.PhotometricInterpretation) == 0:
+        levels = 65535 - levels  # 0 is white
+    if tags.get(Tag.ExtraSamples) == (0,):  # a fourth channel that is no opacity
+        levels = levels[..., :3]
+    if tags.get(Tag.ExtraSamples) == (1,):  # colours times opacity
+        *colours, opacity = cv2.split(levels)
+        for place, colour in enumerate(colours):
+            levels[..., place] = cv2.divide(colour, opacity, scale=65535)
+    return np.ascontiguousarray(levels)
+
+
+def _read_planes(path):
+    """The levels of a TIFF whose planes lie apart, which OpenCV and Pillow garble."""
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        channels, depth, height, width, _ = page.shaped
+        size = page.dtype.itemsize * math.prod(page.chunks)
+        if channels > 4 or depth > 1 or max(height * width, size // 2) > MAX_PIXELS:
+            raise ValueError("it names two sizes")
+        if page.compression not in (*_UNPACKED, *_DEFLATED):
+            raise ValueError(
+                f"its planes lie apart, with {page.compression.name} compression; "
+                "save it with planes together (interleaved), or uncompressed"
+            )
+        if len(page.dataoffsets) != math.prod(page.chunked):
+            raise ValueError("image file is truncated")
+        if page.compression in _DEFLATED:
+            # tifffile would inflate it all, however much it is.
+            for part, _ in tiff.filehandle.read_segments(
+                page.dataoffsets, page.databytecounts
+            ):
+                if part and len(zlib.decompressobj().decompress(part, size + 1)) > size:
+                    raise ValueError("it inflates to more than its size")
+        levels = np.zeros((height, width, channels), page.dtype)
+        for part, (plane, _, top, left, _), shape in page.segments(maxworkers=1):
+            if part is not None:
+                place = levels[top : top + shape[1], left : left + shape[2]]
+                place[..., (2, 1, 0, 3)[plane]] = part[
+                    0, : place.shape[0], : place.shape[1], 0
+                ]
+    return levels
 
 
 def _turn(pixels, orientation):

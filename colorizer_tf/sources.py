@@ -5,6 +5,7 @@ import http.client
 import itertools
 import shutil
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -36,8 +37,11 @@ def project_path(path, default):
     """Returns `path` as an absolute path, or `default` where `path` is empty.
 
     A path that is given is taken from the current folder, a default from the
-    folder of the project, so that a notebook finds its files from anywhere.
+    folder of the project, so that a notebook finds its files from anywhere. An
+    address such as s3://bucket/scans is returned as it is.
     """
+    if "://" in str(path):
+        return path
     return Path(path).expanduser().absolute() if path else PROJECT / default
 
 
@@ -158,6 +162,8 @@ def download_photos(
         try:
             _fetch(url, archive)
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is the server's answer
             raise ConnectionError(
                 f"The photos cannot be downloaded from {url}: {error}.\n"
                 f"Put photos into {folder} by hand ({ARCHIVE_FOLDER} of that "
@@ -228,6 +234,12 @@ class _whole_folder:
     def __exit__(self, error, *_):
         if error is None:
             self.unfinished.chmod(0o755)  # mkdtemp's is for its owner alone
-            self.unfinished.rename(self.folder)
+            try:
+                self.unfinished.rename(self.folder)
+            except OSError:
+                # Another worker may have been faster: it has written the same.
+                shutil.rmtree(self.unfinished)
+                if not self.folder.is_dir():
+                    raise
         else:
             shutil.rmtree(self.unfinished)

@@ -16,27 +16,33 @@ from colorizer_tf.figures import plot_rows
 from colorizer_tf.models import to_float32
 from colorizer_tf.photos import whole_file
 from colorizer_tf.sources import PROJECT
+from colorizer_tf.workers import require_same, send_from_first
 
 CHECKPOINT = "checkpoint.weights.h5"
 
 
-def open_run(run_dir, settings):
+def open_run(run_dir, settings, strategy=None):
     """Makes a run folder, or takes up the one that is there.
 
     Args:
         run_dir: the folder.
         settings: a dictionary of what the outcome depends on; plain values. The
             number of epochs is left to the caller: a run may go on.
+        strategy: of `workers.training_strategy`. Of several workers, the first
+            one's folder is taken up, and the others are sent its checkpoint.
 
     Returns:
         The number of epochs that the run has behind it.
 
     Raises:
-        ValueError: the folder holds a checkpoint of a run with other settings.
+        ValueError: the folder holds a checkpoint of a run with other settings, or
+            workers differ in theirs.
     """
     run_dir = Path(run_dir)
     path = run_dir / "settings.json"
     settings = json.loads(json.dumps(settings))
+    require_same("settings", settings, strategy)
+    _share_run(run_dir, strategy)
     finished_epochs = len(_read_checkpoint_history(run_dir))
     if finished_epochs:
         known = json.loads(path.read_text()) if path.is_file() else {}
@@ -57,6 +63,17 @@ def open_run(run_dir, settings):
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
     return finished_epochs
+
+
+def _share_run(run_dir, strategy):
+    """Brings the first worker's checkpoint into the folders of the others."""
+    for name in ("settings.json", CHECKPOINT):
+        path = run_dir / name
+        own = path.read_bytes() if path.is_file() else b""
+        content = send_from_first(own, strategy)
+        if content != own:
+            with whole_file(path) as temporary:
+                temporary.write_bytes(content)
 
 
 def find_runs(runs=""):
@@ -101,22 +118,27 @@ def read_history(run_dir):
         ]
 
 
-def training_callbacks(run_dir, pictures=None, picture_every=5):
+def training_callbacks(run_dir, pictures=None, picture_every=5, pretraining_epochs=0):
     """Returns the callbacks that make `ColorizationGAN.fit` a run.
 
     They write, after each epoch, a checkpoint, `generator.keras` (the best by
-    `val_mse`), `generator_last.keras`, `history.csv` and TensorBoard logs; they
-    take up a run where its checkpoint left it; they print a line for each epoch;
-    and they stop a run that has come to NaN.
+    `val_mse`, of the adversarial epochs as soon as there are any),
+    `generator_last.keras`, `history.csv` and TensorBoard logs; they take up a run
+    where its checkpoint left it; they print a line for each epoch; and they stop a
+    run that has come to NaN. If the optimizer keeps an average of the weights, the
+    generators that are kept have that.
 
     Args:
         run_dir: the run folder.
         pictures: a batch (gray, colour) of validation photos, of which a picture
             is made as training goes on; None makes none.
         picture_every: so many epochs apart.
+        pretraining_epochs: so many epochs train the generator on the squared error
+            alone, before the discriminator joins in.
     """
     run_dir = Path(run_dir)
     callbacks = [
+        Pretraining(pretraining_epochs),
         StopOnNaN(),
         Checkpoint(run_dir),
         keras.callbacks.TensorBoard(run_dir / "tensorboard", write_graph=False),
@@ -152,6 +174,28 @@ class StopOnNaN(keras.callbacks.Callback):
                 f"{self.epoch + 1}, {place}. Try a lower learning rate; what the run "
                 "had at the end of the epoch before is kept."
             )
+
+
+class Pretraining(keras.callbacks.Callback):
+    """Trains the generator on the squared error alone in the first epochs.
+
+    The discriminator rests until then, and takes no time.
+
+    Args:
+        epochs: so many epochs.
+    """
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        adversarial = bool(self.model.discriminator) and epoch >= self.epochs
+        if adversarial != self.model.adversarial:
+            self.model.adversarial = adversarial
+            # What is compiled by now is the other step.
+            self.model.make_train_function(force=True)
+            self.model.make_test_function(force=True)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -208,7 +252,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _best_epoch(history):
-    validated = [row for row in history if "val_mse" in row]
+    # Colour costs a little in error: what was there before it is no rival.
+    adversarial = [row for row in history if "adversarial" in row]
+    validated = [row for row in adversarial or history if "val_mse" in row]
     best = min(validated, key=lambda row: row["val_mse"]) if validated else history[-1]
     return best["epoch"]
 
@@ -280,7 +326,8 @@ class Pictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self.model.averaged_weights():
-            generated = self.model.predict_on_batch(self.inputs)
+            # Not predict_on_batch, which gathers what all workers have drawn.
+            generated = np.asarray(self.model(self.inputs, training=False))
         gray = rgb_to_luma(np.asarray(self.colour))
         figure = plot_rows(
             list(

@@ -2,14 +2,79 @@ import colorizer_tf as ct  # noqa: F401
 
 # isort: split
 # The package comes first: it says how TensorFlow is to start.
+import os
+import shutil
+import signal
+from pathlib import Path
+
 import cv2
 import matplotlib
 import numpy as np
+import papermill
 import pytest
 from PIL import Image
 from tiny_networks import build_tiny_discriminator, build_tiny_generator
 
 matplotlib.use("Agg")
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """A copy of the project that may be written to, whatever holds for the project."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("colorizer_tf", "notebooks"):
+        shutil.copytree(
+            PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(PROJECT / name, folder)
+    return folder
+
+
+@pytest.fixture
+def run_notebook(checkout, tmp_path, monkeypatch):
+    """A function that runs a notebook by papermill, from a folder not its own.
+
+    It sees to it that nothing but progress comes by way of the standard error.
+    """
+    path = os.pathsep.join([str(checkout), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path.strip(os.pathsep))
+
+    def run(name, **parameters):
+        source = checkout / f"notebooks/{name}.ipynb"
+        assert parameters.keys() <= papermill.inspect_notebook(source).keys()
+        notebook = papermill.execute_notebook(
+            source,
+            tmp_path / f"{name}.ipynb",
+            parameters,
+            cwd=tmp_path,
+            progress_bar=False,
+            execution_timeout=300,
+        )
+        errors = [
+            line
+            for cell in notebook.cells
+            for output in cell.get("outputs", [])
+            if output.get("name") == "stderr"
+            for line in output.text.replace("\r", "\n").splitlines()
+        ]
+        assert [line for line in errors if line and "photo/s" not in line] == []
+        return notebook
+
+    return run
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal sends it, even where the caller of the tests ignores it.
+
+    What ignores a signal, such as `nohup`, hands that down to all that it starts.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Folders of photos, good, bad and odd, colorized."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorizer_tf import account as account_module
 from colorizer_tf import folder as folder_module
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.colorizer import Colorizer
-from colorizer_tf.photos import read_gray
+from colorizer_tf.photos import read_gray, read_photo
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +61,12 @@ def test_the_same_tree_comes_out_and_originals_stay(colorizer, tmp_path):
     assert str(report).startswith("4 photos: 4 done, 0 skipped, 0 failed")
     assert len(report) == len(list(report)) == 4
     for outcome in report:
-        photo, colorized = Image.open(outcome.photo), Image.open(outcome.result)
-        assert (photo.size, photo.format) == (colorized.size, colorized.format)
-        rgb = np.asarray(colorized.convert("RGB"))
+        with Image.open(outcome.photo) as photo, Image.open(outcome.result) as made:
+            assert (photo.size, photo.format) == (made.size, made.format)
+            rgb = np.asarray(made.convert("RGB"))
         assert np.ptp(np.int16(rgb), axis=-1).mean() > 2
-    alone = colorizer.colorize(np.asarray(Image.open(source / "b.PNG")))
-    np.testing.assert_array_equal(np.asarray(Image.open(result / "b.PNG")), alone)
+    alone = colorizer.colorize(read_gray(source / "b.PNG").gray)
+    np.testing.assert_array_equal(read_photo(result / "b.PNG"), alone)
 
 
 def test_what_is_done_is_skipped_and_what_changed_is_not(colorizer, tmp_path):
@@ -229,9 +231,10 @@ def test_batches_are_bounded_and_of_one_shape(colorizer, monkeypatch):
     monkeypatch.setattr(folder_module, "NETWORK_PIXELS", 4 * 32 * 32)
     monkeypatch.setattr(folder_module, "PHOTO_PIXELS", 3000)
     sizes = [(32, 32)] * 3 + [(30, 30), (10, 60), (5000, 5000)] + [(20, 20)] * 6
-    works = [folder_module._Work(Path(), Path(), size) for size in sizes]
+    works = [folder_module.Work(0, Path(), Path(), size=size) for size in sizes]
 
-    batches = folder_module._make_batches(colorizer, works)
+    monkeypatch.setattr(folder_module.Work, "measure", lambda work: None)
+    batches = list(folder_module._make_batches(colorizer, works))
 
     assert sorted(work.size for batch in batches for work in batch) == sorted(sizes)
     for batch in batches:
@@ -241,6 +244,48 @@ def test_batches_are_bounded_and_of_one_shape(colorizer, monkeypatch):
         shapes = {colorizer.network_shape(*colorizer.working_shape(*work.size))
                   for work in batch}  # fmt: skip
         assert len(shapes) == 1
+
+
+def test_no_more_is_looked_at_than_is_needed(colorizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_module, "NETWORK_PIXELS", 4 * 32 * 32)
+    photo = save(tmp_path / "a.png", 32, 32)
+    asked = 0
+
+    def works():
+        nonlocal asked
+        for number in itertools.count():
+            asked += 1
+            yield folder_module.Work(number, photo, tmp_path / f"{number}.bmp")
+
+    finished = folder_module.colorize_works(colorizer, works(), 1)
+    for count in range(1, 101):
+        assert not next(finished).reason
+        assert asked <= count + 4 * (folder_module.THREADS + 2)
+    finished.close()
+
+
+def test_photos_of_many_shapes_wait_for_their_like(colorizer, monkeypatch):
+    monkeypatch.setattr(folder_module.Work, "measure", lambda work: None)
+    sizes = [(32, 32 + 8 * (number % 100)) for number in range(10_000)]
+    works = (folder_module.Work(0, Path(), Path(), size=size) for size in sizes)
+
+    batches = list(folder_module._make_batches(colorizer, works))
+
+    assert sum(map(len, batches)) == len(sizes)
+    assert len(batches) < len(sizes) / 20
+
+
+def test_a_result_does_not_depend_on_the_photos_beside_it(tmp_path):
+    colorizer = Colorizer.pretrained()
+    for number in range(7):
+        save(tmp_path / f"in/{number}.png", 150, 150, seed=number)
+        save(tmp_path / f"{number}/{number}.png", 150, 150, seed=number)
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    for number in range(7):
+        colorizer.colorize_folder(tmp_path / f"{number}", tmp_path / "alone")
+    for name in files(tmp_path / "out"):
+        together = (tmp_path / "out" / name).read_bytes()
+        assert together == (tmp_path / "alone" / name).read_bytes()
 
 
 def test_a_result_that_was_retouched_stays(colorizer, tmp_path):
@@ -335,6 +380,7 @@ Colorizer(model, working_size=32).colorize_folder(*sys.argv[1:])
 """
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle_and_run_again(colorizer, tmp_path, kill):
     source, result = tmp_path / "in", tmp_path / "out"
@@ -361,3 +407,44 @@ def test_killed_in_the_middle_and_run_again(colorizer, tmp_path, kill):
         assert read_gray(path).gray.shape[0] == 250
     redone = [path for path in finished if path.stat().st_mtime_ns != finished[path]]
     assert len(redone) <= folder_module.THREADS  # written, but not yet noted
+
+
+def test_what_a_run_on_ray_noted_until_just_now_counts(colorizer, tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    record = tmp_path / "out" / folder_module.RECORD
+    parts = tmp_path / "out" / account_module.PARTS
+    parts.mkdir()
+    (parts / "0.jsonl").write_text(record.read_text())
+    (parts / "scratch").mkdir()
+    save(parts / "scratch/1.png")
+
+    record.unlink()
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+
+    assert report.count("skipped") == 2
+    assert not parts.exists()
+
+
+def test_a_last_writer_that_notes_after_the_account_was_read(
+    colorizer, tmp_path, monkeypatch
+):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "in" / name)
+    colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+    record = tmp_path / "out" / folder_module.RECORD
+    part = tmp_path / "out" / account_module.PARTS / "0.jsonl"
+    noted = record.read_text()
+    record.unlink()
+    find = folder_module.Account.claim
+
+    def claim(account, *args):
+        part.parent.mkdir(exist_ok=True)
+        part.write_text(noted)
+        return find(account, *args)
+
+    monkeypatch.setattr(folder_module.Account, "claim", claim)
+    report = colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
+
+    assert report.count("skipped") == 2

@@ -299,10 +299,12 @@ def test_transparency_stays_where_the_format_has_it(colorizer, tmp_path):
         result = colorizer.colorize_file(
             tmp_path / "photo.png", tmp_path / f"result.{ending}"
         )
-        alpha = np.asarray(Image.open(result).getchannel("A"))
+        with Image.open(result) as image:
+            alpha = np.asarray(image.getchannel("A"))
         np.testing.assert_array_equal(alpha, photo[..., 3])
     result = colorizer.colorize_file(tmp_path / "photo.png", tmp_path / "result.bmp")
-    white = np.asarray(Image.open(result))[photo[..., 3] == 0]
+    with Image.open(result) as image:
+        white = np.asarray(image)[photo[..., 3] == 0]
     assert (white == 255).all()
 
 
@@ -324,7 +326,8 @@ def test_kinds_of_pixels(colorizer, tmp_path, mode, ending):
         tmp_path / f"photo.{ending}", tmp_path / "result.png"
     )
 
-    assert np.abs(luma(np.asarray(Image.open(result))) - expected).max() <= 2.5
+    with Image.open(result) as image:
+        assert np.abs(luma(np.asarray(image)) - expected).max() <= 2.5
 
 
 @pytest.mark.parametrize("folder", ["there", "new"])

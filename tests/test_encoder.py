@@ -23,7 +23,7 @@ def classify(photo, channels):
     x = layers.Conv2D(1280, 1, activation="relu6", name="head")(encoder.outputs[-1])
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dense(1000, name="classes")(x)
-    classifier = keras.Model(encoder.inputs, x)
+    classifier = keras.Model(encoder.inputs[0], x)
     for name in ("head", "classes"):
         classifier.get_layer(name).set_weights([dequantize(name), head[f"{name}_bias"]])
     return int(np.argmax(classifier(photo[None])))

@@ -243,6 +243,83 @@ def test_compile_builds_both_optimizers_and_leaves_no_third(generator, discrimin
         assert len(optimizer.variables) > 2 * len(network.trainable_variables)
 
 
+def test_without_a_discriminator_the_squared_error_alone_is_trained(generator):
+    gray, colour = pairs()
+    by_hand = clone(generator)
+
+    def loss():
+        return tf.reduce_mean(tf.square(colour - by_hand(gray, training=True)))
+
+    step(keras.optimizers.Adam(1e-2), by_hand, loss)
+    gan = ColorizationGAN(generator)
+    gan.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+
+    logs = gan.train_step((gray, colour))
+
+    assert logs.keys() == {"g_loss", "mse"}
+    assert_same_weights(generator, by_hand)
+
+
+def test_a_resting_discriminator_is_neither_asked_nor_trained(
+    generator, discriminator, monkeypatch
+):
+    monkeypatch.setattr(discriminator, "call", None)
+    gan = compiled(generator, discriminator)
+    gan.adversarial = False
+    before = clone(discriminator)
+
+    logs = gan.train_step(pairs()) | gan.test_step(pairs())
+
+    assert logs.keys() == {"g_loss", "mse", "psnr", "colourfulness"}
+    assert_same_weights(discriminator, before)
+
+
+def test_a_generator_is_trained_with_hints(discriminator):
+    gray, colour = pairs()
+    hints = np.zeros((4, 4, 4, 3), np.float32)
+    hints[:, 1, 1] = 1, 0.1, 0.1
+    generator = build_tiny_generator(hints=True)
+    gan = compiled(generator, discriminator)
+    (embedding,) = [v for v in generator.trainable_variables if v.shape == (1, 1, 3, 8)]
+
+    for _ in range(2):  # the first step gives the chroma a gradient to hand down
+        before = embedding.numpy()
+        gan.train_step(((gray, hints), colour))
+
+    assert not np.array_equal(embedding, before)
+
+
+def test_the_average_of_the_weights_is_evaluated_and_then_put_away(generator):
+    gray, colour = pairs()
+    gan = ColorizationGAN(generator)
+    gan.compile(
+        keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.5), run_eagerly=True
+    )
+    untrained = np.square(colour - generator(gray)).mean()
+    assert gan.evaluate(gray, colour, verbose=0, return_dict=True)[
+        "mse"
+    ] == pytest.approx(untrained, rel=1e-4)
+    average = None
+    for _ in range(3):
+        gan.train_step((gray, colour))
+        values = [variable.numpy() for variable in generator.trainable_variables]
+        average = [
+            value if average is None else (value + old) / 2
+            for value, old in zip(values, average or values, strict=True)
+        ]
+
+    with gan.averaged_weights():
+        averaged = [variable.numpy() for variable in generator.trainable_variables]
+        expected = np.square(colour - generator(gray)).mean()
+    logs = gan.evaluate(gray, colour, verbose=0, return_dict=True)
+
+    assert logs["mse"] == pytest.approx(expected, rel=1e-4)
+    for value, other in zip(averaged, average, strict=True):
+        np.testing.assert_allclose(value, other, atol=1e-6)
+    for value, variable in zip(values, generator.trainable_variables, strict=True):
+        np.testing.assert_array_equal(value, variable)
+
+
 def test_predict_colours_gray_photos(generator, discriminator):
     gray, _ = pairs()
 

@@ -7,7 +7,7 @@ from tiny_networks import build_tiny_generator
 
 import colorizer_tf as ct
 from colorizer_tf.color import rgb_to_chroma, rgb_to_luma
-from colorizer_tf.hints import encode_hints, random_mask, reveal_chroma
+from colorizer_tf.hints import correct_chroma, encode_hints, random_mask, reveal_chroma
 
 GREEN = ct.Hint(x=0.41, y=0.33, color="#2e5d34")
 
@@ -162,6 +162,43 @@ def test_hints_change_the_colours_and_not_the_luma(colorizer, make_photo):
     assert np.abs(difference).max() < 2
 
 
+def chroma_at(rgb, x, y):
+    height, width = rgb.shape[:2]
+    place = rgb[int(y * height) - 2 :, int(x * width) - 2 :][:4, :4]
+    return np.asarray(rgb_to_chroma(np.float32(place) / 255)).mean(axis=(0, 1))
+
+
+@pytest.mark.parametrize("strength", [1, 0.5, 0.01, 2])
+def test_a_hint_has_its_colour_whatever_the_strength(colorizer, strength):
+    photo = np.full((64, 128), 120, np.uint8)
+    photo[:, 60:] = 200
+    hint = ct.Hint(18 / 64, 18 / 32, "#609068")  # in the middle of a cell
+
+    rgb = colorizer.colorize(photo, strength, [hint])
+
+    expected = np.asarray(rgb_to_chroma(hint.rgb))
+    np.testing.assert_allclose(chroma_at(rgb, hint.x, hint.y), expected, atol=0.02)
+    # A thing of another luma, far away, has what it had.
+    automatic = colorizer.colorize(photo, strength)
+    np.testing.assert_allclose(
+        chroma_at(rgb, 0.95, 0.5), chroma_at(automatic, 0.95, 0.5), atol=0.02
+    )
+
+
+def test_a_correction_stops_at_an_edge_of_the_luma():
+    luma = np.full((64, 64), 0.3, np.float32)
+    luma[:, 40:] = 0.8
+    cells = encode_hints([ct.Hint(0.5, 0.5, "#50a060")], luma)
+
+    chroma = correct_chroma(np.zeros((64, 64, 2), np.float32), cells, luma)
+
+    strength = np.linalg.norm(chroma, axis=-1)
+    assert strength[32, 32] == pytest.approx(strength.max(), rel=0.02)
+    assert strength[32, 34] > 0.9 * strength[32, 32]
+    assert strength[32, 46] < 0.1 * strength[32, 32]
+    assert 0.3 * strength[32, 32] < strength[32, 12] < 0.9 * strength[32, 32]
+
+
 def test_no_hints_give_the_same_bytes(colorizer, make_photo):
     photo = make_photo(60, 90)
 
@@ -172,7 +209,7 @@ def test_no_hints_give_the_same_bytes(colorizer, make_photo):
 
 def test_photos_of_a_batch_have_their_own_hints(colorizer, make_photo):
     lumas = [colorizer.shrink(make_photo(64, 64, seed)[..., 0]) for seed in range(3)]
-    hints = [[], [GREEN], []]
+    hints = [None, encode_hints([GREEN], lumas[1]), None]
 
     together = colorizer.predict_chroma(lumas, hints)
 
@@ -211,3 +248,79 @@ def test_a_generator_without_hints_says_so(make_photo):
     with pytest.raises(ValueError, match="takes no hints"):
         colorizer.colorize(photo, hints=[GREEN])
     assert colorizer.colorize(photo, hints=[]).shape == photo.shape
+
+
+@pytest.fixture
+def scans(tmp_path, make_photo):
+    """Two gray photos in a folder, the first of which has hints."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(make_photo(60, 90)[..., 0]).save(folder / f"{name}.png")
+    ct.write_hints(folder / "a.hints.json", [GREEN])
+    return folder
+
+
+def status(report):
+    return {outcome.photo.name: outcome.status for outcome in report}
+
+
+def test_a_folder_takes_the_hints_beside_its_photos(colorizer, scans, tmp_path):
+    gray = ct.read_photo(scans / "a.png")[..., 0]
+
+    report = colorizer.colorize_folder(scans, tmp_path / "out")
+
+    assert status(report) == {"a.png": "done", "b.png": "done"}
+    hinted, automatic = (
+        ct.read_photo(tmp_path / f"out/{name}.png") for name in ("a", "b")
+    )
+    expected = colorizer.colorize(gray, hints=[GREEN])
+    assert np.abs(hinted.astype(int) - expected).max() <= 1
+    assert np.abs(hinted.astype(int) - automatic).max() > 10
+
+
+def test_changed_hints_mean_a_new_result(colorizer, scans, tmp_path):
+    colorizer.colorize_folder(scans, tmp_path / "out")
+    again = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(again) == {"a.png": "skipped", "b.png": "skipped"}
+    first = (tmp_path / "out/a.png").read_bytes()
+
+    ct.write_hints(scans / "a.hints.json", [ct.Hint(0.5, 0.5, "#c03030"), GREEN])
+
+    changed = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(changed) == {"a.png": "done", "b.png": "skipped"}
+    assert (tmp_path / "out/a.png").read_bytes() != first
+    (scans / "a.hints.json").unlink()
+    removed = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(removed) == {"a.png": "done", "b.png": "skipped"}
+    assert (tmp_path / "out/a.png").read_bytes() == (
+        tmp_path / "out/b.png"
+    ).read_bytes()
+
+
+def test_broken_hints_are_named_and_stop_no_other_photo(colorizer, scans, tmp_path):
+    (scans / "a.hints.json").write_text('[{"x": 3, "y": 0, "color": "#000000"}]')
+
+    report = colorizer.colorize_folder(scans, tmp_path / "out")
+
+    assert status(report) == {"a.png": "failed", "b.png": "done"}
+    (failed,) = report.with_status("failed")
+    assert f"{scans / 'a.hints.json'}, entry 1: x must be" in failed.reason
+    assert not (tmp_path / "out/a.png").exists()
+
+
+def test_hints_of_two_photos_of_one_stem_need_the_whole_name(
+    colorizer, scans, tmp_path
+):
+    Image.open(scans / "a.png").save(scans / "a.jpg")
+
+    unclear = colorizer.colorize_folder(scans, tmp_path / "out")
+
+    assert status(unclear) == {"a.jpg": "failed", "a.png": "failed", "b.png": "done"}
+    assert "a.hints.json may belong to" in str(unclear)
+    (scans / "a.hints.json").rename(scans / "a.png.hints.json")
+    clear = colorizer.colorize_folder(scans, tmp_path / "out")
+    assert status(clear) == {"a.jpg": "done", "a.png": "done", "b.png": "skipped"}
+    assert (tmp_path / "out/a.png").read_bytes() != (
+        tmp_path / "out/b.png"
+    ).read_bytes()

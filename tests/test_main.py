@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from tiny_networks import build_tiny_generator
 
+import colorizer_tf as ct
 from colorizer_tf.__main__ import main
 
 
@@ -35,6 +36,39 @@ def test_help_comes_without_tensorflow():
     assert "tensorflow" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("started", "name"),
+    [
+        ("/usr/bin/colorizer-tf", "colorizer-tf"),
+        ("/lib/colorizer_tf/__main__.py", "python -m colorizer_tf"),
+    ],
+)
+def test_help_has_the_name_that_was_typed(started, name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [started])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {name} ")
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"colorizer_tf {ct.__version__}\n"
+
+
+def test_a_generator_of_the_hub_needs_its_package(
+    photos, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    command = ["colorize", str(photos), str(tmp_path / "out")]
+    assert main([*command, "--weights", "hf://somebody/colorizer"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: hf://somebody/colorizer needs huggingface_hub")
+    assert "pip install huggingface_hub" in error
+    assert error.count("\n") == 1
+
+
 def test_a_folder_and_a_file(photos, weights, tmp_path, capsys):
     out = str(tmp_path / "out")
     assert main(["colorize", str(photos), out, "--weights", weights]) == 0
@@ -42,7 +76,8 @@ def test_a_folder_and_a_file(photos, weights, tmp_path, capsys):
     result = str(tmp_path / "b.jpg")
     command = ["colorize", str(photos / "a.png"), result, "--weights", weights]
     assert main([*command, "--strength", "0.5", "--working-size", "64"]) == 0
-    assert Image.open(result).size == (30, 20)
+    with Image.open(result) as image:
+        assert image.size == (30, 20)
 
 
 def test_a_photo_that_failed_shows_in_the_exit_code(photos, weights, tmp_path, capsys):
@@ -112,6 +147,7 @@ def test_a_file_where_a_folder_should_be(photos, weights, tmp_path, capsys):
     assert (tmp_path / "out").read_text() == "a letter"
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop):
     for number in range(300):

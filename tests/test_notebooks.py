@@ -14,20 +14,6 @@ NOTEBOOKS = sorted(PROJECT.glob("notebooks/*.ipynb"))
 TINY = {"photos": "sample", "image_size": 32, "epochs": 1, "limit": 8, "batch_size": 4}
 
 
-def run(name, tmp_path, **parameters):
-    path = PROJECT / "notebooks" / f"{name}.ipynb"
-    known = papermill.inspect_notebook(path)
-    assert parameters.keys() <= known.keys()
-    return papermill.execute_notebook(
-        path,
-        tmp_path / f"{name}.ipynb",
-        parameters,
-        cwd=tmp_path,
-        progress_bar=False,
-        execution_timeout=300,
-    )
-
-
 def printed(notebook):
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
     return "".join(output.get("text", "") for output in outputs)
@@ -60,26 +46,26 @@ def test_papermill_lines_name_parameters_that_exist(name):
         assert set(re.findall(r"-[pry] (\w+)", options)) <= known.keys()
 
 
-def test_explore_shows_photos(tmp_path):
-    notebook = run("01_explore_data", tmp_path, photos="sample", image_size=32)
+def test_explore_shows_photos(run_notebook):
+    notebook = run_notebook("01_explore_data", photos="sample", image_size=32)
     assert "136 photos: 81 for training" in printed(notebook)
     assert pictures(notebook) >= 4
 
 
-def test_train_goes_on_and_evaluate_compares(tmp_path):
-    run("02_train", tmp_path, **TINY, run_dir="one")
-    notebook = run("02_train", tmp_path, **TINY | {"epochs": 2}, run_dir="one")
+def test_train_goes_on_and_evaluate_compares(run_notebook, tmp_path):
+    run_notebook("02_train", **TINY, run_dir="one")
+    notebook = run_notebook("02_train", **TINY | {"epochs": 2}, run_dir="one")
     assert "epoch   2/2" in printed(notebook)
     assert "epoch   1/2" not in printed(notebook)
     with pytest.raises(papermill.PapermillExecutionError, match="batch_size: 4 there"):
-        run("02_train", tmp_path, **TINY | {"batch_size": 2}, run_dir="one")
+        run_notebook("02_train", **TINY | {"batch_size": 2}, run_dir="one")
     run_dir = tmp_path / "one"
     assert (run_dir / "pictures/epoch_0002.png").is_file()
     assert json.loads((run_dir / "settings.json").read_text())["batch_size"] == 4
     assert json.loads((run_dir / "figures.json").read_text())["epochs"] == 2
 
     shutil.copytree(run_dir, tmp_path / "two")
-    notebook = run("03_evaluate", tmp_path, runs="one, two", limit=3)
+    notebook = run_notebook("03_evaluate", runs="one, two", limit=3)
     assert "unchanged gray" in printed(notebook)
     assert pictures(notebook) == 3
     assert {"test_photos.png", "test_extremes.png", "curves.png"} <= {

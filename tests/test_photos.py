@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from colorizer_tf import photos as photos_module
+from colorizer_tf.color import BLUE, GREEN, RED
 from colorizer_tf.photos import (
     MAX_PIXELS,
     PhotoError,
@@ -138,6 +139,27 @@ def test_a_cmyk_jpeg_becomes_rgb(tmp_path):
     np.testing.assert_allclose(
         read_photo(tmp_path / "a.jpg"), np.full((16, 16, 3), [255, 0, 0]), atol=3
     )
+
+
+@pytest.mark.parametrize(("green_bits", "masks"), [(6, (0xF800, 0x7E0, 0x1F)), (5, ())])
+def test_a_bmp_of_16_bits_a_pixel_is_not_deep(tmp_path, green_bits, masks):
+    bits = np.array([5, green_bits, 5])
+    red, green, blue = np.random.default_rng(0).integers(0, 2**bits, (9, 14, 3)).T
+    pixels = (red << 5 + green_bits | green << 5 | blue).T.astype("<u2")
+    start = 54 + 4 * len(masks)
+    head = struct.pack("<2sIII", b"BM", start + pixels.nbytes, 0, start)
+    compression = 3 if masks else 0
+    head += struct.pack("<IiiHHIIiiII", 40, 14, 9, 1, 16, compression, 0, 0, 0, 0, 0)
+    head += struct.pack(f"<{len(masks)}I", *masks)
+    (tmp_path / "a.bmp").write_bytes(head + pixels[::-1].tobytes())
+
+    rgb = read_photo(tmp_path / "a.bmp")
+    gray = photos_module.read_gray(tmp_path / "a.bmp").gray
+
+    expected = np.dstack([red.T, green.T, blue.T]) * 255 / (2**bits - 1)
+    assert np.abs(rgb - expected).max() <= 1
+    assert gray.dtype == np.uint8
+    assert np.abs(gray - expected @ (RED, GREEN, BLUE)).max() <= 1.5
 
 
 UPRIGHT = {

@@ -1,30 +1,18 @@
 """Notebook 05, run by papermill from a folder that is not its own."""
 
-from pathlib import Path
-
 import numpy as np
-import papermill
 import pytest
 from PIL import Image
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks/05_service.ipynb"
 
-
-def test_the_service_starts_colorizes_and_stops(generator, tmp_path):
+def test_the_service_starts_colorizes_and_stops(run_notebook, generator, tmp_path):
     generator.save(tmp_path / "generator.keras")
     photo = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
     Image.fromarray(photo).save(tmp_path / "a.png")
 
-    notebook = papermill.execute_notebook(
-        NOTEBOOK,
-        tmp_path / "05_service.ipynb",
-        {"photo": "a.png", "weights": "generator.keras"},
-        cwd=tmp_path,
-        progress_bar=False,
-        execution_timeout=300,
-    )
+    notebook = run_notebook("05_service", photo="a.png", weights="generator.keras")
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)

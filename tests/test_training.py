@@ -56,6 +56,7 @@ def train(photos, run_dir, epochs, *callbacks, run_eagerly=False, pictures=False
         pairs,
         validation_data=validation,
         epochs=epochs,
+        shuffle=False,
         verbose=0,
         callbacks=[
             *ct.training_callbacks(run_dir, pictures, picture_every=2),
@@ -345,6 +346,55 @@ def test_validation_may_come_in_some_epochs_only(tmp_path):
 
     history = ct.read_history(tmp_path)
     assert [row.get("val_mse") for row in history] == [None, 0.3, None, 0.2]
+
+
+def test_what_was_before_the_adversarial_epochs_is_no_rival(tmp_path):
+    checkpoint = begin(tmp_path)
+    for epoch, logs in enumerate(
+        [
+            {"val_mse": 0.1},
+            {"val_mse": 0.3, "adversarial": 0.7},
+            {"val_mse": 0.2, "adversarial": 0.7},
+            {"val_mse": 0.4, "adversarial": 0.7},
+        ]
+    ):
+        finish_epoch(checkpoint, epoch, **logs)
+        best = saved_epoch(tmp_path / "generator.keras")
+        assert best == [0, 1, 2, 2][epoch]
+
+
+def test_the_discriminator_joins_in_after_pretraining(photos, tmp_path):
+    pairs = ct.make_dataset(ct.find_photos(photos), 16, 4)
+    gan = tiny_gan()
+    judge = gan.discriminator.get_weights()[0]
+    kept = []
+    record = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: kept.append(
+            np.array_equal(gan.discriminator.get_weights()[0], judge)
+        )
+    )
+
+    callbacks = [*ct.training_callbacks(tmp_path, pretraining_epochs=2), record]
+    gan.fit(pairs, validation_data=pairs, epochs=3, verbose=0, callbacks=callbacks)
+
+    assert kept == [True, True, False]
+    seen = ["val_p_fake" in row for row in ct.read_history(tmp_path)]
+    assert seen == [False, False, True]
+
+
+def test_the_saved_generator_has_the_average_of_the_weights(photos, tmp_path):
+    pairs = ct.make_dataset(ct.find_photos(photos), 16, 4)
+    gan = ct.ColorizationGAN(build_tiny_generator())
+    gan.compile(keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9))
+
+    gan.fit(pairs, epochs=1, verbose=0, callbacks=ct.training_callbacks(tmp_path))
+
+    saved = keras.models.load_model(tmp_path / "generator.keras").get_weights()
+    with gan.averaged_weights():
+        average = gan.generator.get_weights()
+    for value, expected in zip(saved, average, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert not np.array_equal(saved[0], gan.generator.get_weights()[0])
 
 
 def test_one_gan_may_serve_two_runs(tmp_path):

@@ -52,6 +52,7 @@ class Task:
     cancelled: bool = False
     source: GrayPhoto | None = None
     luma: np.ndarray | None = None
+    cells: np.ndarray | None = None
     chroma: np.ndarray | None = None
 
     @property
@@ -64,7 +65,7 @@ class Task:
         self.future.cancel()
 
     def fail(self, error):
-        self.source = self.luma = self.chroma = None
+        self.source = self.luma = self.cells = self.chroma = None
         self.future.set_exception(error)
 
 
@@ -184,6 +185,7 @@ class PhotoQueue:
     def _read(self, task):
         task.source = read_gray(task.photo)
         task.luma = self.colorizer.shrink(task.source.gray)
+        task.cells = self.colorizer.encode_hints(task.hints, task.luma, task.strength)
         with self._changed:
             self._ready.append(task)
 
@@ -191,7 +193,7 @@ class PhotoQueue:
         while batch := self._next_batch():
             try:
                 chromas = self.colorizer.predict_chroma(
-                    [task.luma for task in batch], [task.hints for task in batch]
+                    [task.luma for task in batch], [task.cells for task in batch]
                 )
             except Exception as error:  # the network must live on for all others
                 for task in batch:
@@ -226,5 +228,5 @@ class PhotoQueue:
             write_photo(task.result, rgb, task.source)
         except PhotoError as error:  # not the photo's fault, which has been read
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
-        task.source = task.luma = task.chroma = None
+        task.source = task.luma = task.cells = task.chroma = None
         task.future.set_result(task.result)

@@ -1,3 +1,4 @@
+import os
 import shutil
 import threading
 
@@ -33,9 +34,12 @@ def browser():
     if not BROWSER:
         pytest.skip("no browser here: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not work for root.
+        # Chromium's own sandbox does not work for root, and in a locale without
+        # Cyrillic it opens no file that has a Russian name.
         browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=BROWSER,
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            env=os.environ | {"LC_ALL": "C.UTF-8"},
         )
         yield browser
         browser.close()

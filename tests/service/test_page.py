@@ -69,9 +69,9 @@ def test_a_photo_goes_in_and_comes_out_in_colour(open_page, photos, tmp_path):
     assert spreads[0][2] <= 2 and spreads[1][2] > 20
 
     assert download(page, tmp_path / "out.png") == "мама.png"
-    before, after = Image.open(photos[0]), Image.open(tmp_path / "out.png")
-    assert (after.format, after.mode, after.size) == ("PNG", "RGB", (80, 60))
-    difference = np.asarray(before).astype(int) - np.asarray(after.convert("L"))
+    with Image.open(photos[0]) as before, Image.open(tmp_path / "out.png") as after:
+        assert (after.format, after.mode, after.size) == ("PNG", "RGB", (80, 60))
+        difference = np.asarray(before).astype(int) - np.asarray(after.convert("L"))
     assert abs(difference).max() <= 1
 
 
@@ -195,5 +195,6 @@ def test_an_example_and_the_strength_from_the_keyboard(open_page, tmp_path):
     )
     page.wait_for_timeout(500)
     assert download(page, tmp_path / "out.jpg") == "cat.jpg"
-    gray = np.asarray(Image.open(tmp_path / "out.jpg").convert("RGB")).astype(int)
+    with Image.open(tmp_path / "out.jpg") as image:
+        gray = np.asarray(image.convert("RGB")).astype(int)
     assert np.ptp(gray, axis=2).max() <= 2
