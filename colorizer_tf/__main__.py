@@ -75,6 +75,13 @@ def _add_colorize(commands):
         help="of a folder's results (that of each photo)",
     )
     colorize.add_argument(
+        "--hints",
+        metavar="FILE",
+        help="colours that places of a photo have, as JSON: "
+        '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
+        "width and height (for a folder, NAME.hints.json beside a photo)",
+    )
+    colorize.add_argument(
         "--ray",
         nargs="?",
         const="local",
@@ -113,6 +120,11 @@ def _port(text):
 
 
 def _colorize(options):
+    if options.hints and (options.ray or Path(options.source).is_dir()):
+        raise ValueError(
+            "--hints is for a photo: in a folder, those in NAME.hints.json beside a "
+            "photo are taken."
+        )
     if options.ray:
         return _colorize_archive(options)
     for place in (options.source, options.destination):
@@ -128,9 +140,14 @@ def _colorize(options):
         raise ValueError(
             "--format is for folders: a photo has the format that DESTINATION ends in."
         )
+    hints = _read_hints(options.hints) if options.hints else ()
     colorizer = _load(options.weights, **_size(options))
     if source.is_file():
-        print(colorizer.colorize_file(source, options.destination, options.strength))
+        print(
+            colorizer.colorize_file(
+                source, options.destination, options.strength, hints
+            )
+        )
         return 0
     colorizer.freeze()
     return _finish(
@@ -191,6 +208,12 @@ def _serve(options):
     with contextlib.suppress(KeyboardInterrupt):
         serve(colorizer, options.host, options.port)
     return 0
+
+
+def _read_hints(path):
+    from colorizer_tf.hints import read_hints
+
+    return read_hints(path)
 
 
 def _load(weights, **kwargs):

@@ -5,6 +5,7 @@ The network sees a photo in cells of 4x4 pixels. In a cell with a hint it is giv
 otherwise than a hint says is corrected from there along the luma's edges.
 """
 
+import contextlib
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -65,11 +66,12 @@ class Hint:
 def _fraction(name, value):
     try:
         fraction = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fraction = np.nan
     if isinstance(value, bool | str) or not 0 <= fraction <= 1:
         raise HintError(
-            f"{name} must be a fraction of the photo, from 0 to 1. Received: {value!r}"
+            f"{name} must be a fraction of the photo, from 0 to 1. "
+            f"Received: {value!r:.80}"
         )
     return fraction
 
@@ -78,13 +80,15 @@ def _hex(color):
     if isinstance(color, str):
         if re.fullmatch("#[0-9a-fA-F]{6}", color):
             return color.lower()
-    elif np.shape(color) == (3,):
-        levels = np.asarray(color)
-        if levels.dtype.kind in "iu" and 0 <= levels.min() <= levels.max() <= 255:
-            return "#" + bytes(levels.tolist()).hex()
+    else:
+        with contextlib.suppress(ValueError):  # lists of unlike lengths
+            levels = np.asarray(color)
+            if levels.shape == (3,) and levels.dtype.kind in "iu":
+                if 0 <= levels.min() <= levels.max() <= 255:
+                    return "#" + bytes(levels.tolist()).hex()
     raise HintError(
         'color must be "#rrggbb", or three whole levels from 0 to 255. '
-        f"Received: {color!r}"
+        f"Received: {color!r:.80}"
     )
 
 

@@ -20,7 +20,10 @@ def test_a_colour_is_named_or_given_in_levels():
 
 @pytest.mark.parametrize(
     "color",
-    ["green", "#12345", "2e5d34", "#2e5d3g", 3, None, (1, 2), (1, 2, 256), (0.1, 0, 1)],
+    [
+        *("green", "#12345", "2e5d34", "#2e5d3g", 3, None, (1, 2), (1, 2, 256)),
+        *((0.1, 0, 1), (10**30, 1, 2), ([1], 2, 3)),
+    ],
 )
 def test_what_is_no_colour_is_refused_and_shown(color):
     with pytest.raises(ct.HintError, match="color must be") as error:
@@ -28,7 +31,9 @@ def test_what_is_no_colour_is_refused_and_shown(color):
     assert repr(color) in str(error.value)
 
 
-@pytest.mark.parametrize("place", [-0.01, 1.01, float("nan"), None, "0.5", True])
+@pytest.mark.parametrize(
+    "place", [-0.01, 1.01, float("nan"), None, "0.5", True, 10**400]
+)
 def test_a_place_outside_the_photo_is_refused(place):
     with pytest.raises(ct.HintError, match="y must be a fraction"):
         ct.Hint(0.5, place, "#000000")

@@ -107,6 +107,38 @@ def test_a_format_for_a_photo_is_refused(photos, weights, tmp_path, capsys):
     assert not (tmp_path / "b.jpg").exists()
 
 
+def test_a_photo_with_hints(photos, tmp_path, capsys):
+    build_tiny_generator(hints=True).save(tmp_path / "hints.keras")
+    hints = tmp_path / "a.hints.json"
+    hints.write_text('[{"x": 0.5, "y": 0.5, "color": "#c03030"}]')
+    command = ["colorize", str(photos / "a.png"), str(tmp_path / "b.png")]
+    command += ["--weights", str(tmp_path / "hints.keras"), "--hints", str(hints)]
+    assert main(command) == 0
+    assert (tmp_path / "b.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "reason"),
+    [
+        ("a.png", "[7]", "a.hints.json, entry 1"),
+        ("a.png", None, "a.hints.json cannot be read"),
+        ("a.png", '[{"x": 0, "y": 0, "color": "#000000"}]', "takes no hints"),
+        (".", "[]", "--hints is for a photo"),
+    ],
+    ids=["entry", "missing", "generator", "folder"],
+)
+def test_hints_that_do_not_fit(photos, weights, tmp_path, capsys, source, text, reason):
+    hints = tmp_path / "a.hints.json"
+    if text:
+        hints.write_text(text)
+    command = ["colorize", str(photos / source), str(tmp_path / "b.png")]
+    assert main([*command, "--weights", weights, "--hints", str(hints)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert reason in error
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_a_file_where_a_folder_should_be(photos, weights, tmp_path, capsys):
     (tmp_path / "out").write_text("a letter")
     command = ["colorize", str(photos), str(tmp_path / "out"), "--weights", weights]

@@ -21,6 +21,8 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from colorizer_tf.hints import MOST_HINTS, HintError, parse_hints
+from colorizer_tf.service.editor import add_preview
 from colorizer_tf.service.jobs import REPORT, JobError, JobStore, Limits, write_zip
 from colorizer_tf.service.middleware import (
     IdleTimeoutProtocol,
@@ -83,6 +85,7 @@ def build_app(colorizer, limits=None):
     app.exception_handler(RequestValidationError)(_handle_validation_error)
     app.exception_handler(HTTPException)(_handle_http_error)
     _add_api(app, store)
+    add_preview(app, store)
     _add_docs(app)
     mount_page(app, store)
     return app
@@ -135,13 +138,23 @@ def _add_api(app, store):
         format: Annotated[
             Format | None, Form(description="Of the result; else that of the photo")
         ] = None,
+        hints: Annotated[
+            str,
+            Form(
+                description="Colours that places of the photo have, for one photo: "
+                f"JSON, at most {MOST_HINTS:,}; x and y are fractions of the upright "
+                "photo's width and height",
+                examples=['[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]'],
+            ),
+        ] = "[]",
     ):
         """Colorizes a photo, or several."""
         start = time.perf_counter()
+        hints = _parse_hints(hints, len(photo))
         folder = store.folder / uuid.uuid4().hex
         try:
             jobs = await run_in_threadpool(
-                _submit, store, photo, folder, strength, format
+                _submit, store, photo, folder, strength, format, hints
             )
             await _wait_for(request, jobs)
             response = await run_in_threadpool(_build_response, store, jobs, folder)
@@ -192,6 +205,19 @@ def _add_docs(app):
         )
 
 
+def _parse_hints(text, photos):
+    """Returns the hints of each photo."""
+    try:
+        hints = parse_hints(text or "[]", "hints")
+    except HintError as error:
+        raise JobError(422, "wrong_hints", str(error)) from error
+    if hints and photos > 1:
+        raise JobError(
+            422, "wrong_hints", "hints: they belong to one photo; send it alone."
+        )
+    return [hints] * photos
+
+
 def _submit(store, uploads, folder, *options):
     """Writes uploads into a folder, and submits them."""
     folder.mkdir()
@@ -232,7 +258,8 @@ def _build_response(store, jobs, folder):
         path = jobs[0].task.result
     else:
         path = folder / "colorized.zip"
-        write_zip(path, jobs)
+        results = [(job.name, job.task.result) for job in jobs if not job.error]
+        write_zip(path, results, [error.detail for error in errors])
     media_type = MEDIA_TYPES.get(_normal_extension(path), "application/zip")
     response = _TemporaryFileResponse(path, media_type=media_type, filename=path.name)
     if path.stat().st_size > MAX_IN_MEMORY_BYTES:

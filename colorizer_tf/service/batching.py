@@ -38,6 +38,7 @@ class Task:
         result: the file to be written, in the format of its extension.
         size: the photo's (height, width), as its file says.
         strength: scales the colour.
+        hints: a list of `Hint`: colours that places of the photo have.
         future: of `result`, or of the error: `PhotoError` for a damaged
             photo, `TaskCancelledError` or a cancelled future after `cancel`.
     """
@@ -46,10 +47,12 @@ class Task:
     result: Path
     size: tuple[int, int]
     strength: float = 1.0
+    hints: list = field(default_factory=list)
     future: Future = field(default_factory=Future)
     cancelled: bool = False
     source: GrayPhoto | None = None
     luma: np.ndarray | None = None
+    cells: np.ndarray | None = None
     chroma: np.ndarray | None = None
 
     @property
@@ -62,7 +65,7 @@ class Task:
         self.future.cancel()
 
     def fail(self, error):
-        self.source = self.luma = self.chroma = None
+        self.source = self.luma = self.cells = self.chroma = None
         self.future.set_exception(error)
 
 
@@ -182,13 +185,16 @@ class PhotoQueue:
     def _read(self, task):
         task.source = read_gray(task.photo)
         task.luma = self.colorizer.shrink(task.source.gray)
+        task.cells = self.colorizer.encode_hints(task.hints, task.luma, task.strength)
         with self._changed:
             self._ready.append(task)
 
     def _run_network(self):
         while batch := self._next_batch():
             try:
-                chromas = self.colorizer.predict_chroma([task.luma for task in batch])
+                chromas = self.colorizer.predict_chroma(
+                    [task.luma for task in batch], [task.cells for task in batch]
+                )
             except Exception as error:  # the network must live on for all others
                 for task in batch:
                     task.fail(error)
@@ -222,5 +228,5 @@ class PhotoQueue:
             write_photo(task.result, rgb, task.source)
         except PhotoError as error:  # not the photo's fault, which has been read
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
-        task.source = task.luma = task.chroma = None
+        task.source = task.luma = task.cells = task.chroma = None
         task.future.set_result(task.result)

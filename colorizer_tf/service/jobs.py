@@ -67,7 +67,8 @@ class JobError(HTTPException):
     Attributes:
         status_code: of HTTP.
         code: "not_a_photo", "damaged", "too_large", "too_many_pixels",
-            "too_many_photos", "too_much", "wrong_format", "full" or "failed".
+            "too_many_photos", "too_much", "wrong_format", "wrong_hints", "full"
+            or "failed".
         detail: the reason, in plain words.
     """
 
@@ -141,7 +142,9 @@ class JobStore:
         self.queue.close()
         self._temporary.cleanup()
 
-    def submit(self, photos, folder, strength=1.0, photo_format=None):
+    def submit(
+        self, photos, folder, strength=1.0, photo_format=None, hints=None, taken=()
+    ):
         """Looks at photo files and puts those that are photos into the queue.
 
         Args:
@@ -149,13 +152,17 @@ class JobStore:
             folder: where the results go.
             strength: scales the colour.
             photo_format: of the results; by default that of each photo.
+            hints: a list of `Hint` for each photo; None for none at all.
+            taken: names that the results are not to have.
 
         Returns:
             A `Job` for each photo.
 
         Raises:
-            JobError: the queue is full, or these are too many.
+            JobError: the queue is full, these are too many, or there are hints
+                and the generator takes none.
         """
+        hints = hints or [[]] * len(photos)
         if len(photos) > self.limits.photos:
             raise JobError(
                 413,
@@ -164,12 +171,15 @@ class JobStore:
             )
         if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
             raise JobError(503, "full", "The disk is full; try again later.")
-        jobs, taken = [], {REPORT}
-        for path, name in photos:
+        if any(hints) and not self.queue.colorizer.takes_hints:
+            raise JobError(422, "wrong_hints", "hints: this generator takes none.")
+        jobs, taken = [], {REPORT, *map(str.casefold, taken)}
+        for (path, name), own in zip(photos, hints, strict=True):
             try:
                 extension, size = self._validate(path, name, photo_format)
                 name = unique_name(safe_name(name, extension), taken)
-                task = Task(Path(path), Path(folder) / name, size, strength)
+                result = Path(folder) / name
+                task = Task(Path(path), result, size, strength, own)
                 jobs.append(Job(name, task))
             except JobError as error:
                 jobs.append(Job(safe_name(name), error=error))
@@ -271,12 +281,10 @@ def unique_name(name, taken):
     return name
 
 
-def write_zip(path, jobs):
-    """Writes the results into a zip, and a report if some photos have none."""
+def write_zip(path, results, reasons):
+    """Writes results, (name, path) of each, into a zip, with a report of reasons."""
     with zipfile.ZipFile(path, "w") as archive:
-        for job in jobs:
-            if not job.error:
-                archive.write(job.task.result, job.name)
-        reasons = [job.error.detail for job in jobs if job.error]
+        for name, result in results:
+            archive.write(result, name)
         if reasons:
             archive.writestr(REPORT, "\n".join([*reasons, ""]))

@@ -20,12 +20,13 @@ IDLE_SECONDS = 10
 CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER_SECONDS = 5
 # Of requests without photos: what the page tells the service.
-MAX_OTHER_BYTES = 2**18
+MAX_OTHER_BYTES = 2**20
 _UPLOAD = "/gradio_api/upload"
 # Server-sent events, which the page listens to without an end of their own.
 _EVENT_STREAMS = ("/gradio_api/queue/data", "/gradio_api/upload_progress")
 _APP_ROUTES = {
     "/api/colorize": "POST",
+    "/page/preview": "POST",
     "/health": "GET",
     "/metrics": "GET",
     "/docs": "GET",

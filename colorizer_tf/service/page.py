@@ -5,6 +5,7 @@ import os
 import tempfile
 import threading
 from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 # Before Gradio is imported: it would report to its makers.
@@ -14,11 +15,11 @@ import gradio as gr
 from PIL import Image
 
 from colorizer_tf.photos import PhotoError, find_photos, read_photo, shrink_photo
+from colorizer_tf.service import editor
 from colorizer_tf.service.jobs import JobError, write_zip
 from colorizer_tf.sources import gray_sample
 
 PREVIEW_SIDE = 1600
-MAX_STRENGTH = 2
 TEXTS = {
     "en": {
         "title": "# Colour for black-and-white photos",
@@ -114,6 +115,9 @@ _JS = """() => {
   new MutationObserver(equip).observe(document.body, {childList: true, subtree: true});
 }"""
 _CSS = """
+#hints { padding: 0 !important; }
+#hints:not(:has(details:not([hidden]))) { display: none; }
+#download[inert] { opacity: 0.4; }
 .gradio-container { width: 100% !important; max-width: 960px !important;
   margin: 0 auto !important; }
 footer, .toast-title { display: none !important; }
@@ -158,7 +162,12 @@ def _build_page(store, i18n):
         )
         notice = gr.Markdown(elem_id="notice", visible=False)
         strength = gr.Slider(
-            0, MAX_STRENGTH, 1, step=0.1, label=i18n("strength"), elem_id="strength"
+            0,
+            editor.MAX_STRENGTH,
+            1,
+            step=0.1,
+            label=i18n("strength"),
+            elem_id="strength",
         )
         choice = gr.Radio(
             label=i18n("choice"), type="index", visible=False, elem_id="choice"
@@ -171,6 +180,7 @@ def _build_page(store, i18n):
             buttons=["fullscreen"],
             elem_id="compare",
         )
+        hints = editor.build_editor()
         download = gr.DownloadButton(
             i18n("download"), visible=False, variant="primary", elem_id="download"
         )
@@ -181,29 +191,35 @@ def _build_page(store, i18n):
             samples=[[str(path)] for path in examples],
             elem_id="examples",
         )
-        previews = gr.State([], time_to_live=store.limits.page_seconds)
-        outputs = [compare, choice, notice, download, previews]
+        results = gr.State([], time_to_live=store.limits.page_seconds)
+        outputs = [compare, choice, notice, download, hints, results]
 
-        def colorize(paths, strength, chosen, request: gr.Request):
+        def colorize(paths, strength, chosen, hints, results, request: gr.Request):
             texts = choose_texts(request.headers)
-            yield from _colorize(store, paths or [], strength, chosen or 0, texts)
+            order = _Order(
+                paths or [], strength, chosen or 0, *editor.read_hints(hints)
+            )
+            yield from _colorize(store, order, results, texts)
+
+        def show(index, results):
+            shown = [result for result in results if result.previews]
+            return gr.ImageSlider(shown[index].previews), {"chosen": index}
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
-        work = {"inputs": [photos, strength, choice], "outputs": outputs} | hidden
+        work = {
+            "inputs": [photos, strength, choice, hints, results],
+            "outputs": outputs,
+        } | hidden
         photos.upload(colorize, **work, trigger_mode="always_last")
         photos.delete(colorize, **work, trigger_mode="always_last")
         photos.clear(colorize, **work)
         # Whatever moves it, the keys too; of many moves, the last one counts.
         strength.change(colorize, **work, trigger_mode="always_last")
+        hints.input(colorize, **work, trigger_mode="always_last")
         gallery.click(lambda chosen: chosen, gallery, photos, **hidden).then(
             colorize, **work
         )
-        choice.input(
-            lambda index, pairs: gr.ImageSlider(pairs[index]),
-            [choice, previews],
-            compare,
-            **hidden,
-        )
+        choice.input(show, [choice, results], [compare, hints], **hidden)
     _allow_uploads_only(page)
     page.queue(max_size=32, default_concurrency_limit=8, api_open=False)
     # Gradio would look for work a thousand times a second, which takes a twentieth
@@ -235,46 +251,132 @@ def _allow_uploads_only(page):
         block.async_move_resource_to_block_cache = without_addresses(move)
 
 
-def _colorize(store, paths, strength, chosen, texts):
+@dataclass
+class _Order:
+    """What somebody wants of the page.
+
+    Attributes:
+        paths: the photos, as uploaded.
+        strength: scales the colour.
+        chosen: which of the results is shown.
+        hints: lists of `Hint`, by path.
+        version: of these hints.
+    """
+
+    paths: list
+    strength: float
+    chosen: int
+    hints: dict
+    version: int
+
+
+@dataclass
+class _Result:
+    """A photo that the page has in colour.
+
+    Attributes:
+        source: the photo, as uploaded.
+        strength, hints: what it was colorized with.
+        name: of the result, as it is downloaded.
+        path: the result.
+        previews: the paths of the photo before and after, as large as a screen;
+            None if they could not be made.
+    """
+
+    source: str
+    strength: float
+    hints: list
+    name: str
+    path: Path
+    previews: tuple | None = None
+
+
+def _colorize(store, order, results, texts):
     """Yields what the page shows of these photos, its outputs in order, again and
-    again until all are done."""
+    again until all are done. Results that are right as they are stay."""
     folder = Path(tempfile.mkdtemp(dir=store.page_folder))
+    hints = order.hints
+    left = [result for result in results if result.path.exists()]
+    known = [
+        _take(left, path, order.strength, hints.get(path, [])) for path in order.paths
+    ]
+    new = [
+        path for path, result in zip(order.paths, known, strict=True) if result is None
+    ]
     try:
         if store.page_is_full():
             raise JobError(503, "full", "The page's folder is full.")
-        photos = [(path, Path(path).name) for path in paths]
-        jobs = store.submit(photos, folder, strength)
-    except JobError as error:
-        yield _build_outputs([], describe_error(error, texts, store.limits), None)
+        jobs = store.submit(
+            [(path, Path(path).name) for path in new],
+            folder,
+            order.strength,
+            hints=[hints.get(path, []) for path in new],
+            taken=[result.name for result in known if result],
+        )
+    except (JobError, FileNotFoundError) as error:
+        # Without the photo it has expired since it was dropped.
+        notice = (
+            describe_error(error, texts, store.limits)
+            if isinstance(error, JobError)
+            else texts["gone"]
+        )
+        yield _build_outputs(order, [], notice, None, store)
         return
-    except FileNotFoundError:  # expired since it was dropped
-        yield _build_outputs([], texts["gone"], None)
-        return
+    # A dot more on one photo: nothing is to move under the next click.
+    quiet = len(new) == 1 and _find_before(results, new[0])
     for finished in _watch_progress(jobs):
         words = texts["progress"].format(done=finished, all=len(jobs))
-        yield gr.skip(), gr.skip(), gr.Markdown(words, visible=True), *[gr.skip()] * 2
+        said = gr.skip() if quiet else gr.Markdown(words, visible=True)
+        yield gr.skip(), gr.skip(), said, *[gr.skip()] * 3
     for job in jobs:
         store.finish(job)
-    done = [job for job in jobs if not job.error]
+    made = iter(jobs)
+    done = []
+    for path, result in zip(order.paths, known, strict=True):
+        if result is None:
+            job = next(made)
+            if job.error:
+                continue
+            result = _Result(
+                path, order.strength, job.task.hints, job.name, job.task.result
+            )
+            # Without its preview, a result can be downloaded all the same.
+            with contextlib.suppress(OSError, PhotoError):
+                result.previews = _preview(job.task, _find_before(results, path))
+        done.append(result)
     lines = [
         describe_error(job.error, texts, store.limits, job.name)
         for job in jobs
         if job.error
     ]
-    if len(jobs) > 1:
-        lines.insert(0, texts["done"].format(done=len(done), all=len(jobs)))
-    result = None
+    if len(order.paths) > 1:
+        lines.insert(0, texts["done"].format(done=len(done), all=len(order.paths)))
+    download = None
     if len(done) == 1:
-        result = done[0].task.result
+        download = done[0].path
     elif done:
-        result = folder / "colorized.zip"
-        write_zip(result, jobs)
-    shown = []
-    for job in done:
-        # Without its preview, a result can be downloaded all the same.
-        with contextlib.suppress(OSError, PhotoError):
-            shown.append((job.name, _preview(job.task)))
-    yield _build_outputs(shown, "\n\n".join(lines), result, chosen)
+        download = folder / "colorized.zip"
+        reasons = [job.error.detail for job in jobs if job.error]
+        write_zip(download, [(each.name, each.path) for each in done], reasons)
+    yield _build_outputs(order, done, "\n\n".join(lines), download, store)
+
+
+def _take(results, source, strength, hints):
+    """Takes the result of a photo, made in this way, out of a list; None if it has
+    none."""
+    for result in results:
+        if (result.source, result.strength, result.hints) == (source, strength, hints):
+            results.remove(result)
+            return result
+    return None
+
+
+def _find_before(results, source):
+    """The preview that a photo has already had before it was colorized, or None."""
+    for result in results:
+        if result.source == source and result.previews:
+            return result.previews[0]
+    return None
 
 
 def choose_texts(headers):
@@ -301,27 +403,43 @@ def describe_error(error, texts, limits, name=""):
     )
 
 
-def _preview(task):
-    """Writes the photo before and after, as large as a screen; returns both paths."""
+def _preview(task, before=None):
+    """Writes the photo before and after, as large as a screen; returns both paths.
+
+    Args:
+        task: a `Task` that is done.
+        before: the preview before, if there is one already.
+    """
     paths = []
     shorter_side = round(PREVIEW_SIDE * min(task.size) / max(task.size)) or 1
     small = max(task.size) <= PREVIEW_SIDE
-    for path, side in ((task.photo, "before"), (task.result, "after")):
+    for path, ending in ((task.photo, editor.BEFORE), (task.result, ".after.jpg")):
+        if path == task.photo and before and Path(before).exists():
+            paths.append(before)
+            continue
         with _preview_lock:
             photo = read_photo(path, None if small else shorter_side)
-        preview = task.result.with_name(f"{task.result.name}.{side}.jpg")
+        preview = task.result.with_name(f"{task.result.name}{ending}")
         Image.fromarray(shrink_photo(photo, PREVIEW_SIDE)).save(preview, quality=90)
         paths.append(str(preview))
     return tuple(paths)
 
 
-def _build_outputs(shown, notice, result, chosen=0):
-    names = [name for name, _ in shown]
-    chosen = min(chosen, max(0, len(shown) - 1))
+def _build_outputs(order, done, notice, download, store):
+    shown = [result for result in done if result.previews]
+    names = [result.name for result in shown]
+    chosen = min(order.chosen, max(0, len(shown) - 1))
+    editable = shown if store.queue.colorizer.takes_hints else []
     return (
-        gr.ImageSlider(shown[chosen][1] if shown else None, visible=bool(shown)),
+        gr.ImageSlider(shown[chosen].previews if shown else None, visible=bool(shown)),
         gr.Radio(names, value=names[chosen] if names else None, visible=len(names) > 1),
         gr.Markdown(notice, visible=bool(notice)),
-        gr.DownloadButton(value=result and str(result), visible=bool(result)),
-        [pair for _, pair in shown],
+        gr.DownloadButton(value=download and str(download), visible=bool(download)),
+        editor.describe_photos(
+            [(each.source, each.name, Path(each.previews[0])) for each in editable],
+            chosen,
+            order.strength,
+            order.version,
+        ),
+        done,
     )

@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorizer_tf.colorizer import Colorizer
+from colorizer_tf.hints import parse_hints
 from colorizer_tf.photos import PhotoError, read_gray
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
@@ -99,6 +101,76 @@ def test_a_bad_parameter(service, fields, part):
     response = service.post(("a.png", encode()), **fields)
     assert response.status_code == 422
     assert part in response.json()["reason"]
+
+
+HINT = '[{"x": 0.6, "y": 0.25, "color": "#c03030"}]'
+
+
+def test_hints_give_what_the_colorizer_gives_with_them(service, colorizer, tmp_path):
+    (tmp_path / "a.png").write_bytes(encode())
+    colorizer.colorize_file(
+        tmp_path / "a.png", tmp_path / "b.png", hints=parse_hints(HINT)
+    )
+    response = service.post(("a.png", encode()), hints=HINT)
+    assert response.content == (tmp_path / "b.png").read_bytes()
+    plain = service.post(("a.png", encode()))
+    assert response.content != plain.content
+    # An empty field, as a form sends it, is none.
+    for none in ("", "[]"):
+        assert service.post(("a.png", encode()), hints=none).content == plain.content
+
+
+def test_photos_with_hints_and_without_share_a_batch(slow_colorizer):
+    with (
+        RunningService(slow_colorizer) as running,
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+    ):
+        fields = [{}, {"hints": HINT}] * 4
+        asked = [
+            pool.submit(running.post, ("a.png", encode()), **each) for each in fields
+        ]
+        wait_for(lambda: len(running.store.queue) == 8)
+        slow_colorizer.go.set()
+        plain, hinted = (
+            {future.result().content for future in asked[start::2]} for start in (0, 1)
+        )
+    assert max(slow_colorizer.batches) >= 2
+    assert len(plain) == len(hinted) == 1
+    assert plain != hinted
+
+
+@pytest.mark.parametrize(
+    ("hints", "words"),
+    [
+        ("green", "no JSON"),
+        ("{}", "must be a list"),
+        (HINT.replace("0.6", "6"), "entry 1: x must be"),
+        (HINT.replace("#c03030", "red"), "entry 1: color must be"),
+        (f"[{','.join([HINT[1:-1]] * 1001)}]", "1,001 entries"),
+        ("9" * 5000, "no JSON"),
+    ],
+    ids=["word", "object", "outside", "colour", "many", "long"],
+)
+def test_bad_hints_are_named(service, hints, words):
+    response = service.post(("a.png", encode()), hints=hints)
+    assert response.status_code == 422
+    assert response.json()["reason"].startswith("hints")
+    assert words in response.json()["reason"]
+    assert service.is_tidy()
+
+
+def test_hints_belong_to_one_photo(service):
+    response = service.post(("a.png", encode()), ("b.png", encode()), hints=HINT)
+    assert response.status_code == 422
+    assert "one photo" in response.json()["reason"]
+
+
+def test_a_generator_that_takes_no_hints_says_so(generator):
+    with RunningService(Colorizer(generator, working_size=32)) as running:
+        response = running.post(("a.png", encode()), hints=HINT)
+        assert response.status_code == 422
+        assert response.json() == {"reason": "hints: this generator takes none."}
+        assert running.is_tidy()
 
 
 def decompression_bomb():
@@ -225,7 +297,7 @@ def test_who_goes_away_frees_the_place(slow_colorizer, monkeypatch):
 
 
 def test_a_network_that_fails_does_not_take_the_service_along(service, monkeypatch):
-    def fail(lumas):
+    def fail(lumas, hints=None):
         raise ValueError("no")
 
     with monkeypatch.context() as patch:
@@ -273,8 +345,9 @@ def test_the_page_takes_no_file_but_an_upload(service, place, stream, tmp_path, 
         patch.setattr("safehttpx.get", fetch)
         for number, function in enumerate(config["dependencies"]):
             for data in (
-                [file, 1, None],
-                [[file], 1, None],
+                [file, 1, None, {}, None],
+                [[file], 1, None, {}, None],
+                [[], 1, None, {"hints": {}, "version": file, "photos": [file]}, None],
                 [[file], [[str(path)] * 2]],
             ):
                 session = f"{place}{number}"
@@ -338,7 +411,11 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
 
     # A page that listens for news, which has no end of its own.
     dependency = httpx.get(f"{url}/config").json()["dependencies"][0]["id"]
-    visit = {"data": [None, 1, None], "fn_index": dependency, "session_hash": "a"}
+    visit = {
+        "data": [None, 1, None, {}, None],
+        "fn_index": dependency,
+        "session_hash": "a",
+    }
     httpx.post(f"{url}/gradio_api/queue/join", json=visit).raise_for_status()
     news = f"{url}/gradio_api/queue/data?session_hash=a"
     assert httpx.get(news, timeout=60).status_code == 200

@@ -23,7 +23,7 @@ def test_another_method_is_told_which_to_use(service):
 def test_what_the_page_says_is_bounded(service):
     for path in ("queue/join", "cancel", "reset"):
         url = f"{service.url}/gradio_api/{path}"
-        assert httpx.post(url, content=bytes(2**18 + 1)).status_code == 413
+        assert httpx.post(url, content=bytes(2**20 + 1)).status_code == 413
 
 
 def test_slow_readers_keep_nobody_out(colorizer):

@@ -1,7 +1,5 @@
 """The page, in a real browser."""
 
-import os
-import shutil
 import threading
 
 import numpy as np
@@ -11,70 +9,16 @@ from PIL import Image
 from colorizer_tf.colorizer import Colorizer
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-from running import RunningService  # noqa: E402
+from running import RunningService
 
-from colorizer_tf.service import page as page_module  # noqa: E402
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-pytestmark = pytest.mark.skipif(
-    not BROWSER, reason="no browser here: apt-get install chromium"
-)
-SECONDS = 60_000  # for whatever the page does, in its milliseconds
+from colorizer_tf.service import page as page_module
 
 
 @pytest.fixture(scope="module")
 def address(colorizer):
     with RunningService(colorizer, request_bytes=2**20) as running:
         yield running.url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        # Chromium's own sandbox does not work for root, and in a locale without
-        # Cyrillic it opens no file that has a Russian name.
-        browser = driver.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
-            env=os.environ | {"LC_ALL": "C.UTF-8"},
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser, address):
-    """A function that opens the page, and sees to it that nothing else is asked."""
-    contexts, elsewhere, errors = [], [], []
-
-    def listen(request):
-        if not request.url.startswith((address, "data:", "blob:")):
-            elsewhere.append(request.url)
-
-    def open_in(language, width=1280, height=900):
-        viewport = {"width": width, "height": height}
-        context = browser.new_context(locale=language, viewport=viewport)
-        contexts.append(context)
-        context.set_default_timeout(SECONDS)
-        page = context.new_page()
-        page.on("request", listen)
-        page.on("pageerror", lambda error: errors.append(error))
-        page.goto(address)
-        page.wait_for_selector("#photos input[type=file]", state="attached")
-        # The page's own script sets it, last of all.
-        page.wait_for_selector(f"html[lang={language}]", state="attached")
-        return page
-
-    yield open_in
-    for context in contexts:
-        context.close()
-    assert not elsewhere
-    assert not errors
 
 
 @pytest.fixture
@@ -163,9 +107,9 @@ def test_too_much_at_a_time_is_refused_in_words(open_page, tmp_path, language, w
 def test_work_under_way_is_seen(open_page, photos, monkeypatch):
     go, predict_chroma = threading.Event(), Colorizer.predict_chroma
 
-    def wait_and_predict(colorizer, lumas):
+    def wait_and_predict(colorizer, lumas, hints=None):
         go.wait(30)
-        return predict_chroma(colorizer, lumas)
+        return predict_chroma(colorizer, lumas, hints)
 
     monkeypatch.setattr(Colorizer, "predict_chroma", wait_and_predict)
     page = open_page("en-US")
@@ -199,7 +143,7 @@ def test_another_strength_keeps_the_choice_and_a_photo_can_be_removed(
 def test_a_result_without_a_preview_can_be_downloaded(
     open_page, photos, tmp_path, monkeypatch
 ):
-    def fail(task):
+    def fail(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(page_module, "_preview", fail)
