@@ -54,8 +54,9 @@ def test_it_comes_with_the_package_and_its_card(checkout, tmp_path):
         assert entry in package.read(scripts).decode()
     assert wheel.name.startswith(f"colorizer_tf-{ct.__version__}-")
     assert "colorizer_tf/weights/README.md" in names
-    modules = (checkout / "colorizer_tf").rglob("*.py")
-    assert {str(path.relative_to(checkout)) for path in modules} <= names
+    files = (checkout / "colorizer_tf").rglob("*.*")
+    code = [path for path in files if path.suffix in (".py", ".js", ".css")]
+    assert {str(path.relative_to(checkout)) for path in code} <= names
 
 
 def test_the_card_begins_with_what_the_hub_reads():
