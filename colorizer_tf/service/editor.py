@@ -156,7 +156,9 @@ def add_preview(app, store):
 def _submit(store, photo, result, strength, hints):
     path = store.page_folder / photo
     try:
-        if len(Path(photo).parts) != 2 or ".." in photo or not photo.endswith(BEFORE):
+        folder, _, name = photo.rpartition("/")
+        in_page = folder.isidentifier() and Path(name).name == name  # never above it
+        if not in_page or not name.endswith(BEFORE):
             raise PhotoError(f"{path} is no preview.")
         task = Task(path, result, photo_size(path), strength, parse_hints(hints))
         store.queue.submit([task])

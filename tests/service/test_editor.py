@@ -325,6 +325,7 @@ def test_a_generator_that_takes_no_hints_has_no_editor(browser, generator, photo
     [
         ({"photo": "no/photo.before.jpg"}, 404),
         ({"photo": "../secret.before.jpg"}, 404),
+        ({"photo": "/secret.before.jpg"}, 404),
         ({"photo": "a/b.png"}, 404),
         ({"photo": "a"}, 404),
         ({"photo": "a/\0.before.jpg"}, 404),
