@@ -347,6 +347,7 @@ def _ray_session(address):
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_end = signal.getsignal(signal.SIGTERM) if in_main_thread else None
     try:
+        _knock(address)
         with _mute_stderr():
             ray.init(
                 address="local" if here else address,
@@ -363,6 +364,13 @@ def _ray_session(address):
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address):
+    """Looks whether anybody is there: Ray itself would wait for minutes."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=30).close()
 
 
 @contextlib.contextmanager

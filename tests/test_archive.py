@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -304,6 +305,16 @@ def test_addresses_that_cannot_be(colorizer, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         ct.colorize_archive(colorizer, tmp_path / "in", tmp_path / "file")
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{1}".format(*closed.getsockname())
+        with pytest.raises(OSError, match=address):
+            with archive._ray_session(address):
+                pass
 
 
 def test_without_the_engine_the_command_says_so(tmp_path, capsys, monkeypatch):
