@@ -103,16 +103,17 @@ def tiny_folder(source, result):
 
 
 def measure_folder(folder, counts):
-    photo = folder / "tiny.jpg"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)).save(
-        photo
-    )
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
     for count in counts:
         source = folder / f"tiny_{count}"
         for number in range(count):
             below = source / f"{number // IN_A_FOLDER:04}"
-            below.mkdir(parents=True, exist_ok=True)
-            os.link(photo, below / f"{number:07}.jpg")
+            if number % IN_A_FOLDER == 0:
+                below.mkdir(parents=True)
+                photo = below / f"{number:07}.jpg"
+                Image.fromarray(pixels).save(photo)
+            else:
+                os.link(photo, below / f"{number:07}.jpg")
         rate, first, peak = in_a_process(tiny_folder, source, folder / f"out_{count}")
         print(f"{count:7} photos of 32x32: {rate:.0f} a second, the first after "
               f"{first:.2f} s, peak memory {peak:.2f} GB", flush=True)  # fmt: skip

@@ -357,7 +357,8 @@ def _ray_session(address):
             )
     except Exception as error:  # Ray has several for a cluster that does not answer
         where = "on this machine" if here else f"at {address}"
-        raise OSError(f"Ray cannot be reached {where}: {error}") from error
+        hint = "" if here else " (if it wants a token: RAY_AUTH_MODE=token)"
+        raise OSError(f"Ray cannot be reached {where}: {error}{hint}") from error
     try:
         if on_end is not None:  # which Ray has taken for itself
             signal.signal(signal.SIGTERM, on_end)
