@@ -10,11 +10,7 @@ import tensorflow as tf
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import (
-    HINT_STRIDE,
-    correct_chroma,
-    encode_hints,
-)
+from colorizer_tf.hints import HINT_STRIDE, correct_chroma, encode_hints
 from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 

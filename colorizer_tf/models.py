@@ -7,7 +7,6 @@ from keras import layers, ops
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.encoder import build_encoder, freeze_early_layers
 
-STEM_STRIDE = 4
 CHROMA_STRIDE = 4
 # Both bring what is joined in the decoder to about 1, so that all of it is heard.
 FEATURE_SCALE = 1 / 8

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from test_training import arrays
+from test_training import Kill, arrays
 from tiny_networks import build_tiny_generator
 
 import colorizer_tf as ct
@@ -56,17 +56,6 @@ class Record(keras.callbacks.Callback):
         np.savez(self.folder / f"epoch_{epoch}.npz", *variables)
 
 
-class Kill(keras.callbacks.Callback):
-    """Ends its own process, as `kill -9` does, in the second epoch."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == (1, 1):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
 def train(photos, run_dir, record, kill=False):
     """Trains as the notebook does; `record` is a folder of this worker's own."""
     strategy = ct.training_strategy()
@@ -95,7 +84,7 @@ def train(photos, run_dir, record, kill=False):
         callbacks=[
             *ct.training_callbacks(run_dir, pictures, 2, pretraining_epochs=1),
             Record(record),
-            *([Kill()] if kill else []),
+            *([Kill(1)] if kill else []),
         ],
     )
     print("kept in", run_dir)
