@@ -131,12 +131,14 @@ def test_photos_with_hints_and_without_share_a_batch(slow_colorizer):
         ]
         wait_for(lambda: len(running.store.queue) == 8)
         slow_colorizer.go.set()
-        plain, hinted = (
-            {future.result().content for future in asked[start::2]} for start in (0, 1)
+        results = np.stack(
+            [np.asarray(decode(future.result().content), int) for future in asked]
         )
     assert max(slow_colorizer.batches) >= 2
-    assert len(plain) == len(hinted) == 1
-    assert plain != hinted
+    # Rounding differs between batches of different sizes: by a level at most.
+    assert np.ptp(results[::2], axis=0).max() <= 1
+    assert np.ptp(results[1::2], axis=0).max() <= 1
+    assert abs(results[1] - results[0]).max() > 10
 
 
 @pytest.mark.parametrize(
