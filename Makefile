@@ -23,7 +23,7 @@ run: $(VENV)/installed
 test: $(VENV)/installed browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of the page want Chromium; without it they are skipped and say so.
 browser:

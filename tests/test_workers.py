@@ -26,6 +26,7 @@ import colorizer_tf as ct
 from colorizer_tf.training import CHECKPOINT
 from colorizer_tf.workers import require_same
 
+PROJECT = Path(ct.__file__).parents[1]
 EPOCHS = 2
 
 
@@ -90,44 +91,51 @@ def train(photos, run_dir, record, kill=False):
     print("kept in", run_dir)
 
 
+def start_workers(*commands):
+    """Starts Python with these arguments, as the workers of one training."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in commands]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    processes = []
+    for index, command in enumerate(commands):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env=os.environ | {"TF_CONFIG": config, "PYTHONPATH": str(PROJECT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+    return processes
+
+
+def wait_for_workers(processes):
+    """Returns the exit codes, and what the workers printed."""
+    try:
+        printed = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], printed
+
+
 class Pair:
     """Two workers that have been started; `kill` ends the second one early."""
 
     def __init__(self, folder, photos, run_dir, kill=False):
         self.run_dir = run_dir
         self.records = [folder / f"worker_{index}" for index in range(2)]
-        with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
-            for each in sockets:
-                each.bind(("127.0.0.1", 0))
-            addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-        self.processes = []
-        for index, record in enumerate(self.records):
+        for record in self.records:
             record.mkdir(parents=True)
-            task = {"type": "worker", "index": index}
-            config = {"cluster": {"worker": addresses}, "task": task}
-            arguments = [photos, run_dir, record, *(["kill"] if kill and index else [])]
-            process = subprocess.Popen(
-                [sys.executable, __file__, *map(str, arguments)],
-                env=os.environ
-                | {
-                    "TF_CONFIG": json.dumps(config),
-                    "PYTHONPATH": str(Path(ct.__file__).parents[1]),
-                },
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            self.processes.append(process)
+        first, second = ([__file__, photos, run_dir, each] for each in self.records)
+        self.processes = start_workers(first, second + ["kill"] * kill)
 
     def wait(self):
-        """Returns the exit codes, and what the workers printed."""
-        try:
-            printed = [each.communicate(timeout=240)[0] for each in self.processes]
-        finally:
-            for process in self.processes:
-                process.kill()
-        return [process.returncode for process in self.processes], printed
+        return wait_for_workers(self.processes)
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +237,34 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(runs):
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_the_notebook_trains_on_two_workers(tmp_path, write_photos):
+    write_photos(tmp_path / "photos", 20)
+    run_dir, notebook = tmp_path / "run", PROJECT / "notebooks/02_train.ipynb"
+    parameters = {
+        "photos": tmp_path / "photos",
+        "run_dir": run_dir,
+        "image_size": 32,
+        "batch_size": 4,
+        "limit": 8,
+        "epochs": 1,
+        "encoder_weights": "",
+    }
+    options = [part for pair in parameters.items() for part in ("-p", *pair)]
+
+    codes, printed = wait_for_workers(
+        start_workers(
+            *(
+                ["-m", "papermill", notebook, tmp_path / f"{index}.ipynb", *options]
+                for index in range(2)
+            )
+        )
+    )
+
+    assert codes == [0, 0], printed
+    assert [row["epoch"] for row in ct.read_history(run_dir)] == [1]
+    assert (run_dir / "figures.json").is_file()
 
 
 @pytest.mark.parametrize(
