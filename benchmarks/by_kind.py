@@ -1,9 +1,11 @@
 """The measures by kind of photo, for the generator in the box or another one.
 
 Photos are grouped by what stands before the first "_" of their names, and only the
-test side of the folder is measured: the tenth that training keeps out.
+test side of the folder is measured: the tenth that training keeps out. With `--hints`,
+it is what points of the real colours bring, in dB of PSNR.
 
     python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
+    python benchmarks/by_kind.py photos/more photos/large --hints 1 10 100
 """
 
 import argparse
@@ -25,6 +27,9 @@ def main():
     parser.add_argument(
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
     )
+    parser.add_argument(
+        "--hints", type=int, nargs="+", help="numbers of points of the real colours"
+    )
     args = parser.parse_args()
 
     colorizer = ct.Colorizer.load(args.weights, working_size=args.working_size)
@@ -34,6 +39,12 @@ def main():
     groups = {"all": photos}
     for name, paths in groupby(sorted(photos, key=kind), kind):
         groups[name] = list(paths)
+    if args.hints:
+        for name, paths in groups.items():
+            none, *psnr = ct.measure_hints(colorizer, paths, [0, *args.hints]).values()
+            gains = ", ".join(f"{value - none:+.2f}" for value in psnr)
+            print(f"{name}, {len(paths)} photos: {gains}", flush=True)
+        return
     rows = {}
     for name, paths in groups.items():
         evaluation = ct.evaluate(colorizer, paths)

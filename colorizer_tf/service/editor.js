@@ -10,6 +10,10 @@ const STEP = 0.01;
 const ARROWS = {
   ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP],
 };
+// A few colours that are hard to find by hand. A browser shows them in its picker.
+const SWATCHES = [
+  "#808080", "#d8a88c", "#b07850", "#6b4530", "#8fb4dd", "#5f8a3c", "#9a4f3a", "#7a5638",
+];
 
 const words = props.texts[navigator.language.toLowerCase().startsWith("ru") ? "ru" : "en"];
 element.innerHTML = `
@@ -17,12 +21,14 @@ element.innerHTML = `
     <summary>${words.title}</summary>
     <p>${words.help}</p>
     <div class="tools">
-      <label>${words.color} <input type="color" class="color" value="#2e5d34"></label>
+      <label>${words.color} <input type="color" class="color" value="#2e5d34"
+        list="swatches"></label>
+      <datalist id="swatches"><option>${SWATCHES.join("<option>")}</datalist>
       <button type="button" class="pick" aria-pressed="false">${words.pick}</button>
       <button type="button" class="undo">${words.undo}</button>
       <button type="button" class="redo">${words.redo}</button>
     </div>
-    <div class="stage"><img alt="${words.photo}" draggable="false"></div>
+    <div class="stage" tabindex="-1"><img alt="${words.photo}" draggable="false"></div>
     <p class="status" role="status"></p>
     <ol class="list" aria-label="${words.list}"></ol>
     <div class="tools">
@@ -41,7 +47,9 @@ const [clear, save, status, file] = [".clear", ".save", ".status", ".file"].map(
 let photos = [], chosen = 0, strength = 1;
 // What was changed last, and whether the full-size photos have been made with it.
 let version = 0, timer = 0;
-// By photo, for as long as the page is open: hints now, before and after.
+// What is to be said beside the small result.
+let remark = "";
+// By photo, for as long as the page is open: hints now, before, after, and as saved.
 const histories = new Map();
 
 const photo = () => photos[chosen];
@@ -54,12 +62,16 @@ const clamp = (fraction) => Math.round(1e4 * Math.min(1, Math.max(0, fraction)))
 const percent = (fraction) => Math.round(1e3 * fraction) / 10;
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const say = (text) => { status.textContent = text; };
+const luma = (hex) => [0.299, 0.587, 0.114].reduce(
+  (sum, weight, at) => sum + weight * parseInt(hex.slice(1 + 2 * at, 3 + 2 * at), 16) / 255, 0,
+);
 
 // --- Changes
 
 // Shows hints without noting them: a dot on its way.
 const draft = (changed) => {
   historyOf(photo()).hints = changed;
+  remark = "";
   render();
   preview();
 };
@@ -69,6 +81,7 @@ const commit = (before) => {
   const history = historyOf(photo());
   history.past.push(before);
   history.future = [];
+  render();
   settle();
 };
 
@@ -95,6 +108,7 @@ const step = (from, to) => {
   if (!history[from].length) return;
   history[to].push(history.hints);
   draft(history[from].pop());
+  if (document.activeElement === document.body) stage.focus({preventScroll: true});
   settle();
 };
 
@@ -115,6 +129,7 @@ const render = () => {
     dot.style.left = `${100 * hint.x}%`;
     dot.style.top = `${100 * hint.y}%`;
     dot.style.background = hint.color;
+    dot.style.color = luma(hint.color) > 0.5 ? "black" : "white";
     dot.ariaLabel = fill(words.dot, {number: index + 1, color: hint.color});
   });
   sync(list, "li", makeRow).forEach((row, index) => {
@@ -133,15 +148,16 @@ const makeDot = (index) => {
   const dot = document.createElement("button");
   dot.type = "button";
   dot.className = "dot";
+  dot.textContent = index + 1;
   dot.addEventListener("click", (event) => event.stopPropagation());
   dot.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     const before = hints();
     dot.setPointerCapture(event.pointerId);
     const move = (moved) => draft(edit(index, placeOf(moved)));
     const end = () => {
       dot.removeEventListener("pointermove", move);
       if (hints() !== before) commit(before);
-      render();
     };
     dot.addEventListener("pointermove", move);
     dot.addEventListener("lostpointercapture", end, {once: true});
@@ -165,8 +181,10 @@ const makeRow = (index) => {
   row.innerHTML = `
     <span class="number">${index + 1}</span>
     <input type="color" name="color" aria-label="${words.color} ${index + 1}">
-    <input type="number" name="x" min="0" max="100" step="0.1" aria-label="${words.x}">
-    <input type="number" name="y" min="0" max="100" step="0.1" aria-label="${words.y}">
+    <label title="${words.x}">← <input type="number" name="x" min="0" max="100" step="0.1"
+      aria-label="${words.x} ${index + 1}"></label>
+    <label title="${words.y}">↑ <input type="number" name="y" min="0" max="100" step="0.1"
+      aria-label="${words.y} ${index + 1}"></label>
     <button type="button" aria-label="${words.remove} ${index + 1}">✕</button>`;
   let before = null;
   row.addEventListener("input", ({target: {name, value}}) => {
@@ -179,7 +197,6 @@ const makeRow = (index) => {
     if (name === "color") {
       if (before) commit(before);
       before = null;
-      render();
     } else {
       if (value !== "") change(edit(index, {[name]: clamp(value / 100)}));
       target.value = percent(hints()[index][name]);
@@ -211,7 +228,7 @@ const preview = async () => {
         say({404: words.gone, 503: words.full}[response.status] ?? words.failed);
       } else if (asked.preview === photo()?.preview) {
         await show(await response.blob());
-        say("");
+        say(remark);
       }
     } catch {
       say(words.failed);
@@ -304,7 +321,10 @@ stage.addEventListener("click", (event) => {
     color.value = colorAt(place);
     setPicking(false);
   } else {
+    const room = luma(colorAt(place));
     change([...hints(), {...place, color: color.value}]);
+    if (room < 0.04) remark = words.too_dark;
+    if (room > 0.96) remark = words.too_bright;
   }
 });
 pick.addEventListener("click", () => setPicking(pick.ariaPressed !== "true"));
@@ -336,11 +356,16 @@ save.addEventListener("click", () => {
   link.download = `${photo().name.replace(/\.[^.]*$/, "")}.hints.json`;
   link.click();
   URL.revokeObjectURL(link.href);
+  historyOf(photo()).saved = hints();
+});
+window.addEventListener("beforeunload", (event) => {
+  const isUnsaved = ({hints: own, saved}) => own.length && own !== saved;
+  if ([...histories.values()].some(isUnsaved)) event.preventDefault();
 });
 
 const isHint = (entry) =>
   [entry?.x, entry?.y].every((place) => typeof place === "number" && place >= 0 && place <= 1)
-  && /^#[0-9a-f]{6}$/i.test(entry.color);
+  && /^#[0-9a-f]{6}$/i.test(entry.color) && Object.keys(entry).length === 3;
 
 find(".load").addEventListener("click", () => file.click());
 file.addEventListener("change", async () => {
@@ -351,10 +376,14 @@ file.addEventListener("change", async () => {
     loaded = JSON.parse(await chosenFile.text());
   } catch { /* said below */ }
   file.value = "";
-  if (!Array.isArray(loaded) || !loaded.every(isHint)) {
-    say(fill(words.no_hints, {name: chosenFile.name}));
+  const entries = Array.isArray(loaded) ? loaded : [null];
+  const wrong = entries.findIndex((entry) => !isHint(entry));
+  if (wrong >= 0) {
+    const text = entries.length > 1 ? words.wrong_entry : words.no_hints;
+    say(fill(text, {name: chosenFile.name, number: wrong + 1}));
     return;
   }
   say("");
-  change(loaded.map(({x, y, color: own}) => ({x, y, color: own.toLowerCase()})));
+  change(entries.map(({x, y, color: own}) => ({x, y, color: own.toLowerCase()})));
+  if (entries.length === hints().length) historyOf(photo()).saved = hints();
 });

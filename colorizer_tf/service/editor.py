@@ -21,7 +21,8 @@ BEFORE = ".before.jpg"
 TEXTS = {
     "en": {
         "title": "A colour is wrong? Set it yourself",
-        "help": "Choose a colour, then click where it belongs. Drag a dot to move it.",
+        "help": "Choose a colour, then click where it belongs. Drag a dot to move it. "
+        "Where a colour spreads too far, a second dot, gray for one, holds it back.",
         "color": "Colour",
         "pick": "Take a colour from the photo",
         "add": "Add a dot",
@@ -37,6 +38,9 @@ TEXTS = {
         "y": "From the top, %",
         "remove": "Remove",
         "no_hints": "{name} holds no dots that were saved here.",
+        "wrong_entry": "{name} was not loaded: entry {number} is no dot.",
+        "too_bright": "It is too bright there to take a colour.",
+        "too_dark": "It is too dark there to take a colour.",
         "too_many": "At most {most} dots.",
         "gone": "The photo has been deleted here meanwhile: please drop it again.",
         "full": "Too many photos are waiting. Please try again in a moment.",
@@ -45,7 +49,8 @@ TEXTS = {
     "ru": {
         "title": "Цвет не тот? Задайте его сами",
         "help": "Выберите цвет и щёлкните там, где он должен быть. Точку можно "
-        "перетащить.",
+        "перетащить. Если цвет разошёлся слишком далеко, его удержит вторая точка, "
+        "например серая.",
         "color": "Цвет",
         "pick": "Взять цвет со снимка",
         "add": "Добавить точку",
@@ -61,6 +66,9 @@ TEXTS = {
         "y": "Сверху, %",
         "remove": "Убрать",
         "no_hints": "В файле {name} нет точек, сохранённых здесь.",
+        "wrong_entry": "Файл {name} не загружен: запись {number} — не точка.",
+        "too_bright": "Здесь слишком светло: цвета не будет видно.",
+        "too_dark": "Здесь слишком темно: цвета не будет видно.",
         "too_many": "Точек не более {most}.",
         "gone": "Снимок отсюда уже удалён: перетащите его ещё раз.",
         "full": "Сейчас слишком много фотографий в очереди. Попробуйте чуть позже.",
@@ -95,7 +103,7 @@ def describe_photos(photos, chosen, strength, version):
     Args:
         photos: (source, name, preview) of each: the upload, the result's name, and
             the photo as large as a screen, in gray, in the page's folder.
-        chosen: which of them is shown.
+        chosen: which of them is shown; None for the one that the person has chosen.
         strength: scales the colour.
         version: that of the hints that they were colorized with, by which the
             editor knows whether they are up to date.
@@ -105,10 +113,9 @@ def describe_photos(photos, chosen, strength, version):
             {"source": source, "name": name, "preview": "/".join(preview.parts[-2:])}
             for source, name, preview in photos
         ],
-        "chosen": chosen,
         "strength": strength,
         "made": version,
-    }
+    } | ({} if chosen is None else {"chosen": chosen})
 
 
 def read_hints(value):

@@ -115,7 +115,9 @@ _JS = """() => {
   new MutationObserver(equip).observe(document.body, {childList: true, subtree: true});
 }"""
 _CSS = """
-#hints { padding: 0 !important; }
+#hints, #hints .html-container { padding: 0 !important; }
+#choice label, #choice label span { max-width: 100%; overflow: hidden;
+  text-overflow: ellipsis; }
 #hints:not(:has(details:not([hidden]))) { display: none; }
 #download[inert] { opacity: 0.4; }
 .gradio-container { width: 100% !important; max-width: 960px !important;
@@ -203,23 +205,30 @@ def _build_page(store, i18n):
 
         def show(index, results):
             shown = [result for result in results if result.previews]
-            return gr.ImageSlider(shown[index].previews), {"chosen": index}
+            if not shown:
+                return gr.skip(), gr.skip()
+            return gr.ImageSlider(shown[index or 0].previews), {"chosen": index or 0}
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         work = {
             "inputs": [photos, strength, choice, hints, results],
             "outputs": outputs,
         } | hidden
+        look = {
+            "fn": show,
+            "inputs": [choice, results],
+            "outputs": [compare, hints],
+        } | hidden
         photos.upload(colorize, **work, trigger_mode="always_last")
         photos.delete(colorize, **work, trigger_mode="always_last")
         photos.clear(colorize, **work)
         # Whatever moves it, the keys too; of many moves, the last one counts.
-        strength.change(colorize, **work, trigger_mode="always_last")
-        hints.input(colorize, **work, trigger_mode="always_last")
+        strength.change(colorize, **work, trigger_mode="always_last").then(**look)
+        hints.input(colorize, **work, trigger_mode="always_last").then(**look)
         gallery.click(lambda chosen: chosen, gallery, photos, **hidden).then(
             colorize, **work
         )
-        choice.input(show, [choice, results], [compare, hints], **hidden)
+        choice.input(**look)
     _allow_uploads_only(page)
     page.queue(max_size=32, default_concurrency_limit=8, api_open=False)
     # Gradio would look for work a thousand times a second, which takes a twentieth
@@ -358,7 +367,7 @@ def _colorize(store, order, results, texts):
         download = folder / "colorized.zip"
         reasons = [job.error.detail for job in jobs if job.error]
         write_zip(download, [(each.name, each.path) for each in done], reasons)
-    yield _build_outputs(order, done, "\n\n".join(lines), download, store)
+    yield _build_outputs(order, done, "\n\n".join(lines), download, store, results)
 
 
 def _take(results, source, strength, hints):
@@ -425,14 +434,23 @@ def _preview(task, before=None):
     return tuple(paths)
 
 
-def _build_outputs(order, done, notice, download, store):
+def _build_outputs(order, done, notice, download, store, before=()):
     shown = [result for result in done if result.previews]
     names = [result.name for result in shown]
     chosen = min(order.chosen, max(0, len(shown) - 1))
+    compare = gr.ImageSlider(
+        shown[chosen].previews if shown else None, visible=bool(shown)
+    )
+    choice = gr.Radio(
+        names, value=names[chosen] if names else None, visible=len(names) > 1
+    )
+    if shown and _sources(shown) == _sources(before):
+        # Another of them may have been chosen meanwhile: `show` comes next.
+        compare, choice, chosen = gr.skip(), gr.skip(), None
     editable = shown if store.queue.colorizer.takes_hints else []
     return (
-        gr.ImageSlider(shown[chosen].previews if shown else None, visible=bool(shown)),
-        gr.Radio(names, value=names[chosen] if names else None, visible=len(names) > 1),
+        compare,
+        choice,
         gr.Markdown(notice, visible=bool(notice)),
         gr.DownloadButton(value=download and str(download), visible=bool(download)),
         editor.describe_photos(
@@ -443,3 +461,7 @@ def _build_outputs(order, done, notice, download, store):
         ),
         done,
     )
+
+
+def _sources(results):
+    return [result.source for result in results if result.previews]

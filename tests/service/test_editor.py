@@ -136,12 +136,20 @@ def test_a_click_sets_a_colour_and_undo_takes_it_back(open_page, photos, device)
     automatic = editor.download()
     assert not is_green(color_at(first, place))
 
+    # The file at full size cannot be taken before it has the colour too.
+    page.evaluate(
+        """() => document.querySelector("#hints .stage").addEventListener(
+          "click",
+          () => { window.wasInert = document.querySelector("#download").inert; },
+          {once: true},
+        )"""
+    )
     editor.set(*place, GREEN, tap="has_touch" in device)
 
+    assert page.evaluate("window.wasInert")
     assert is_green(color_at(editor.picture(), place))
     assert abs(color_at(editor.picture(), FAR) - color_at(first, FAR)).max() <= 3
-    # The file at full size, which cannot be taken before it has the colour too.
-    assert page.evaluate("document.querySelector('#download').inert")
+    assert not page.is_disabled("#hints .undo")
     result = editor.download()
     assert is_green(color_at(result, place))
     assert abs(color_at(result, FAR) - color_at(automatic, FAR)).max() <= 2
@@ -215,6 +223,60 @@ def test_each_photo_has_its_own_hints(open_page, photos, tmp_path, colorizer):
     assert red[0] > max(red[1:]) + 40
 
 
+def test_who_looks_at_another_photo_is_not_called_back(open_page, photos):
+    page = open_page("en-US")
+    editor = Editor(page, *photos)
+    editor.set(0.25, 0.3, GREEN)
+    page.click("#choice label >> nth=1")
+    page.wait_for_selector("#hints .dot", state="detached")
+    editor.wait_for_results()
+    page.wait_for_timeout(500)
+
+    assert page.is_checked("#choice input >> nth=1")
+    assert "b.png" in page.get_attribute("#compare img.fixed", "src")
+    editor.set(0.6, 0.7, RED)
+    assert [color for *_, color in editor.hints()] == [RED]
+
+
+def test_undo_by_key_after_a_click(open_page, photos):
+    page = open_page("en-US")
+    editor = Editor(page, photos[0])
+    editor.set(0.25, 0.3, GREEN)
+    editor.set(0.6, 0.7, RED)
+    for left in (1, 0):
+        page.keyboard.press("Control+z")
+        assert editor.dots.count() == left
+    page.keyboard.press("Control+Shift+z")
+    assert editor.dots.count() == 1
+
+
+def test_dots_that_were_not_saved_are_not_lost_unasked(open_page, photos, tmp_path):
+    page, asked = open_page("en-US"), []
+    editor = Editor(page, photos[0])
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    editor.set(0.25, 0.3, GREEN)
+    page.evaluate("location.reload()")
+    page.wait_for_timeout(500)
+    assert asked == ["beforeunload"]
+    assert editor.dots.count() == 1
+
+    editor.save(tmp_path / "saved.json")
+    page.reload()
+    assert editor.dots.count() == 0
+    assert len(asked) == 1
+
+
+def test_a_place_without_room_for_colour_is_named(open_page, tmp_path):
+    levels = np.full((300, 400), 120, np.uint8)
+    levels[:, 200:] = 255
+    Image.fromarray(levels).save(tmp_path / "sky.png")
+    editor = Editor(open_page("en-US"), tmp_path / "sky.png")
+    editor.set(0.75, 0.5, GREEN)
+    editor.page.wait_for_selector("#hints .status:has-text('too bright')")
+    editor.set(0.25, 0.5, GREEN)
+    editor.page.wait_for_selector("#hints .status:empty", state="attached")
+
+
 def test_dots_are_moved_and_removed_by_hand_and_by_key(open_page, photos):
     page = open_page("en-US")
     editor = Editor(page, photos[0])
@@ -285,7 +347,7 @@ def test_a_colour_is_taken_up_from_the_result(open_page, photos):
 @pytest.mark.parametrize(
     ("language", "words"), [("en-US", "holds no dots"), ("ru-RU", "нет точек")]
 )
-@pytest.mark.parametrize("content", ["Dear Sir", '[{"x": 2, "y": 0, "color": "red"}]'])
+@pytest.mark.parametrize("content", ["Dear Sir", "[7]"])
 def test_a_file_without_hints_is_named(
     open_page, photos, tmp_path, language, words, content
 ):
@@ -297,6 +359,15 @@ def test_a_file_without_hints_is_named(
     page.wait_for_selector(f"#hints .status:has-text('{words}')")
     assert "letter.json" in page.inner_text("#hints .status")
     assert editor.dots.count() == 1
+
+
+def test_the_entry_that_is_no_hint_is_named(open_page, photos, tmp_path):
+    editor = Editor(open_page("en-US"), photos[0])
+    entries = [{"x": 0.5, "y": 0.5, "color": color} for color in (GREEN, "red")]
+    (tmp_path / "hints.json").write_text(json.dumps(entries))
+    editor.page.set_input_files("#hints .file", tmp_path / "hints.json")
+    editor.page.wait_for_selector("#hints .status:has-text('entry 2 is no dot')")
+    assert editor.dots.count() == 0
 
 
 def test_a_photo_that_has_been_deleted_is_missed_in_words(open_page, photos, running):
