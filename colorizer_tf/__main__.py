@@ -158,8 +158,11 @@ def _colorize(options):
 
 
 def _colorize_archive(options):
-    if Path(options.source).is_file():
+    source = Path(options.source)
+    if source.is_file():
         raise ValueError("--ray is for folders and buckets, not for a single photo.")
+    if "://" not in options.source and not source.exists():
+        raise FileNotFoundError(f"There is no folder {source.absolute()}.")
     try:
         from colorizer_tf.archive import colorize_archive
     except ModuleNotFoundError as error:  # which says what to install

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -13,6 +14,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 from colorizer_tf.account import (
     HINTS,
@@ -98,6 +101,8 @@ class Bucket:
 
     def find(self):
         names = [name for name in self._list() if is_photo_name(name)]
+        if not names and not self._list() and not self.files.exists(self.root):
+            raise FileNotFoundError(f"There is no {self}.")
         if not names:
             raise no_photos(self)
         return sorted(names, key=name_order)
@@ -341,37 +346,69 @@ def _ray_session(address):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What goes wrong comes as an exception as well.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    here = address in (None, "local")
-    # Only names go through Ray's own memory.
-    options = {"include_dashboard": False, "object_store_memory": 2**28}
+    over = threading.Event()
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_end = signal.getsignal(signal.SIGTERM) if in_main_thread else None
-    try:
+    if address in (None, "local"):
+        # Only names go through Ray's own memory.
+        options = {"include_dashboard": False, "object_store_memory": 2**28}
+        try:
+            _start_ray("local", **options)
+        except OSError:  # on a busy machine, Ray's patience may be too short once
+            _start_ray("local", **options)
+    else:
         _knock(address)
-        with _mute_stderr():
-            ray.init(
-                address="local" if here else address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **(options if here else {}),
-            )
-    except Exception as error:  # Ray has several for a cluster that does not answer
-        where = "on this machine" if here else f"at {address}"
-        hint = "" if here else " (if it wants a token: RAY_AUTH_MODE=token)"
-        raise OSError(f"Ray cannot be reached {where}: {error}{hint}") from error
+        _start_ray(address)
     try:
+        gcs = ray.get_runtime_context().gcs_address
+        threading.Thread(target=_watch, args=(gcs, over), daemon=True).start()
         if on_end is not None:  # which Ray has taken for itself
             signal.signal(signal.SIGTERM, on_end)
         yield
     finally:
+        over.set()
         ray.shutdown()
+
+
+def _start_ray(address, **options):
+    try:
+        with _mute_stderr():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+    except Exception as error:  # Ray has several for a cluster that does not answer
+        ray.shutdown()
+        where, hint = "on this machine", ""
+        if address != "local":
+            where, hint = f"at {address}", " (if it wants a token: RAY_AUTH_MODE=token)"
+        raise OSError(f"Ray cannot be reached {where}: {error}{hint}") from error
 
 
 def _knock(address):
     """Looks whether anybody is there: Ray itself would wait for minutes."""
-    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=30).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=30).close()
+        except OSError as error:
+            raise OSError(f"Ray cannot be reached at {address}: {error}") from error
+
+
+def _watch(address, over, seconds=5):
+    """Says when Ray has ended: it would end this process as well, without a word."""
+    while not over.wait(seconds):
+        try:
+            _knock(address)
+        except OSError:
+            tqdm.write(
+                f"Ray at {address} does not answer any more, and this run ends with "
+                "it. The same command goes on from here.",
+                file=sys.stderr,
+            )
+            return
 
 
 @contextlib.contextmanager

@@ -29,6 +29,9 @@ QUALITY = 95
 PNG_HEAD = 33
 # More is refused unread: a small file can claim a size that fills the memory.
 MAX_PIXELS = 2**27
+# Which is why Pillow need not warn of less. Not by `catch_warnings` around a file:
+# that is one for all threads.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 # White-is-zero TIFFs of 16 bits, which Pillow opens in the other byte order only.
 TiffImagePlugin.OPEN_INFO.setdefault(
     (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
@@ -129,13 +132,11 @@ def open_photo(path, formats=None):
         PhotoTooLargeError: it has more than `MAX_PIXELS`, 134 million.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
-            with open(path, "rb") as file, Image.open(file, formats=formats) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Image.DecompressionBombError
-                yield image
+        # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
+        with open(path, "rb") as file, Image.open(file, formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            yield image
     except Image.DecompressionBombError as error:
         raise PhotoTooLargeError(
             f"{path} cannot be read as a photo: {_TOO_LARGE}"

@@ -52,7 +52,12 @@ def training_strategy():
             return tf.distribute.MirroredStrategy()
         return tf.distribute.get_strategy()
     index, workers = _read_tf_config(os.environ["TF_CONFIG"])
-    print(f"Worker {index + 1} of {len(workers)}: {', '.join(workers)}", flush=True)
+    print(
+        f"Worker {index + 1} of {len(workers)} ({', '.join(workers)}): waiting until "
+        "all have started",
+        flush=True,
+    )
+    tf.get_logger().setLevel("WARNING")  # it tells of each exchange that it builds
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -296,8 +297,11 @@ def test_addresses_that_cannot_be(colorizer, tmp_path):
     save(tmp_path / "in/a.png")
     with pytest.raises(ValueError, match="nosuch"):
         ct.colorize_archive(colorizer, "nosuch://in", tmp_path / "out")
-    with pytest.raises(FileNotFoundError, match="No photos in memory://nothing"):
+    with pytest.raises(FileNotFoundError, match="There is no memory://nothing"):
         ct.colorize_archive(colorizer, "memory://nothing", tmp_path / "out")
+    archive.fsspec.filesystem("memory").pipe_file("/letters/a.txt", b"")
+    with pytest.raises(FileNotFoundError, match="No photos in memory://letters"):
+        ct.colorize_archive(colorizer, "memory://letters", tmp_path / "out")
     with pytest.raises(ValueError, match="contains the source"):
         ct.colorize_archive(colorizer, "memory://a/b", "memory://a")
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -315,6 +319,20 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch):
         with pytest.raises(OSError, match=address):
             with archive._ray_session(address):
                 pass
+
+
+def test_when_ray_has_ended_it_is_said(capsys):
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        address = "127.0.0.1:{1}".format(*head.getsockname())
+        over = threading.Event()
+        watch = threading.Thread(target=archive._watch, args=(address, over, 0.1))
+        watch.start()
+        watch.join(1)
+        assert watch.is_alive()
+    watch.join(10)
+    assert f"Ray at {address} does not answer any more" in capsys.readouterr().err
 
 
 def test_without_the_engine_the_command_says_so(tmp_path, capsys, monkeypatch):
