@@ -14,7 +14,10 @@ HINT_SCALE = 8
 
 
 def build_generator(
-    encoder_weights="imagenet", widths=(64, 128, 256), hints=True, name="generator"
+    encoder_weights="imagenet",
+    widths=(64, 128, 256, 128),
+    hints=True,
+    name="generator",
 ):
     """Builds a U-Net on a pretrained encoder that gives a gray photo its colours.
 
@@ -26,8 +29,8 @@ def build_generator(
         encoder_weights: "imagenet", see `encoder.build_encoder`; the first stages
             and all depthwise kernels are frozen then. None starts from scratch,
             and trains all.
-        widths: channels of the decoder at a quarter, an eighth and a sixteenth of
-            the photo's size.
+        widths: channels of the decoder at a quarter, an eighth, a sixteenth and a
+            32nd of the photo's size.
         hints: False makes a generator of gray photos alone.
         name: the model's name.
 
@@ -45,6 +48,12 @@ def build_generator(
     if encoder_weights:
         freeze_early_layers(encoder)
     _, *skips, x = (layers.Rescaling(FEATURE_SCALE)(x) for x in encoder(gray))
+    *widths, width = widths
+    branches = [layers.Conv2D(width, 3, padding="same")(x)]
+    if hints:  # from here one reaches all of a sky
+        branches.append(embed_hints(inputs[1], 8, width))
+    context = layers.ReLU()(layers.Add()(branches))
+    x = layers.Add()([x, layers.Conv2D(x.shape[-1], 3, padding="same")(context)])
     for factor, width in zip((4, 2, 1), reversed(widths), strict=True):
         branches = [
             layers.UpSampling2D(2)(layers.Conv2D(width, 1)(x)),
