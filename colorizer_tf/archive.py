@@ -308,7 +308,7 @@ def _save(colorizer):
 def _make_chunks(todo, count):
     """Cuts the photos to be done into tables, one for each call of a worker."""
     # Of a few photos, every worker gets some.
-    most = min(CHUNK_PHOTOS, max(8, count // 64))
+    most = min(CHUNK_PHOTOS, max(8, count // 16))
     run, made, rows, size = f"{time.time_ns():020}", 0, [], 0
 
     def make():
