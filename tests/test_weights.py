@@ -15,7 +15,7 @@ from PIL import Image
 
 import colorizer_tf as ct
 
-MEGABYTES = 25
+MEGABYTES = 30
 
 
 @pytest.fixture(scope="module")

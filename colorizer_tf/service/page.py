@@ -207,7 +207,8 @@ def _build_page(store, i18n):
             shown = [result for result in results if result.previews]
             if not shown:
                 return gr.skip(), gr.skip()
-            return gr.ImageSlider(shown[index or 0].previews), {"chosen": index or 0}
+            index = min(index or 0, len(shown) - 1)  # a photo may have just gone
+            return gr.ImageSlider(shown[index].previews), {"chosen": index}
 
         hidden = {"api_visibility": "private", "show_progress": "hidden"}
         work = {
