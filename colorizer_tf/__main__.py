@@ -125,17 +125,17 @@ def _colorize(options):
             "--hints is for a photo: in a folder, those in NAME.hints.json beside a "
             "photo are taken."
         )
-    if options.ray:
-        return _colorize_archive(options)
     for place in (options.source, options.destination):
-        if "://" in place:
+        if "://" in place and not options.ray:
             raise ValueError(
                 f"{place} is no folder of this machine: photos come from there, or go "
                 "there, with --ray."
             )
     source = Path(options.source)
-    if not source.exists():
+    if "://" not in options.source and not source.exists():
         raise FileNotFoundError(f"There is no photo or folder {source.absolute()}.")
+    if options.ray:
+        return _colorize_archive(options)
     if source.is_file() and options.format:
         raise ValueError(
             "--format is for folders: a photo has the format that DESTINATION ends in."
@@ -158,11 +158,8 @@ def _colorize(options):
 
 
 def _colorize_archive(options):
-    source = Path(options.source)
-    if source.is_file():
+    if Path(options.source).is_file():
         raise ValueError("--ray is for folders and buckets, not for a single photo.")
-    if "://" not in options.source and not source.exists():
-        raise FileNotFoundError(f"There is no folder {source.absolute()}.")
     try:
         from colorizer_tf.archive import colorize_archive
     except ModuleNotFoundError as error:  # which says what to install

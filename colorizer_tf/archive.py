@@ -101,9 +101,9 @@ class Bucket:
 
     def find(self):
         names = [name for name in self._list() if is_photo_name(name)]
-        if not names and not self._list() and not self.files.exists(self.root):
-            raise FileNotFoundError(f"There is no {self}.")
         if not names:
+            if not self._list() and not self.files.exists(self.root):
+                raise FileNotFoundError(f"There is no {self}.")
             raise no_photos(self)
         return sorted(names, key=name_order)
 

@@ -81,7 +81,7 @@ const commit = (before) => {
   const history = historyOf(photo());
   history.past.push(before);
   history.future = [];
-  render();
+  renderButtons();
   settle();
 };
 
@@ -122,8 +122,15 @@ const sync = (parent, selector, make) => {
   return [...children()];
 };
 
-const render = () => {
+const renderButtons = () => {
   const {past, hints: now, future} = historyOf(photo());
+  undo.disabled = !past.length;
+  redo.disabled = !future.length;
+  clear.disabled = save.disabled = !now.length;
+};
+
+const render = () => {
+  const now = hints();
   sync(stage, ".dot", makeDot).forEach((dot, index) => {
     const hint = now[index];
     dot.style.left = `${100 * hint.x}%`;
@@ -139,9 +146,7 @@ const render = () => {
       if (input !== document.activeElement) input.value = shown[input.name];
     }
   });
-  undo.disabled = !past.length;
-  redo.disabled = !future.length;
-  clear.disabled = save.disabled = !now.length;
+  renderButtons();
 };
 
 const makeDot = (index) => {

@@ -439,15 +439,16 @@ def _build_outputs(order, done, notice, download, store, before=()):
     shown = [result for result in done if result.previews]
     names = [result.name for result in shown]
     chosen = min(order.chosen, max(0, len(shown) - 1))
-    compare = gr.ImageSlider(
-        shown[chosen].previews if shown else None, visible=bool(shown)
-    )
-    choice = gr.Radio(
-        names, value=names[chosen] if names else None, visible=len(names) > 1
-    )
     if shown and _sources(shown) == _sources(before):
         # Another of them may have been chosen meanwhile: `show` comes next.
         compare, choice, chosen = gr.skip(), gr.skip(), None
+    else:
+        compare = gr.ImageSlider(
+            shown[chosen].previews if shown else None, visible=bool(shown)
+        )
+        choice = gr.Radio(
+            names, value=names[chosen] if names else None, visible=len(names) > 1
+        )
     editable = shown if store.queue.colorizer.takes_hints else []
     return (
         compare,

@@ -347,7 +347,7 @@ def test_a_colour_is_taken_up_from_the_result(open_page, photos):
 @pytest.mark.parametrize(
     ("language", "words"), [("en-US", "holds no dots"), ("ru-RU", "нет точек")]
 )
-@pytest.mark.parametrize("content", ["Dear Sir", "[7]"])
+@pytest.mark.parametrize("content", ["Dear Sir", '[{"x": 2, "y": 0, "color": "red"}]'])
 def test_a_file_without_hints_is_named(
     open_page, photos, tmp_path, language, words, content
 ):
