@@ -15,7 +15,7 @@ from PIL import Image
 
 import colorizer_tf as ct
 
-MEGABYTES = 30
+MEGABYTES = 26
 
 
 @pytest.fixture(scope="module")
