@@ -9,6 +9,9 @@ from keras import ops
 from colorizer_tf.color import colourfulness
 from colorizer_tf.workers import FitOnSeveralWorkers, fill_empty, share_of_batch
 
+# Of the Charbonnier loss: errors of less than a gray level are squared, as ever.
+CHARBONNIER = 1e-5
+
 
 class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
     """PSNR in dB, from the mean squared error over all photos in [0, 1]."""
@@ -20,8 +23,8 @@ class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
 class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     """Trains a generator from gray to colour against a discriminator.
 
-    The generator's loss is the mean squared error on RGB plus
-    `adversarial_weight` times its cross-entropy against "real"; the
+    The generator's loss is the mean squared error on RGB, or another `pixel_loss`,
+    plus `adversarial_weight` times its cross-entropy against "real"; the
     discriminator's is the mean of its cross-entropies, towards 1 for the real
     photos and towards 0 for the generated ones.
 
@@ -32,6 +35,11 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
             trains the generator on the squared error alone.
         adversarial_weight: of the cross-entropy in the generator's loss.
         label_smoothing: the label of a real photo is 1 minus this.
+        pixel_loss: "mse"; or "charbonnier", the mean of sqrt(squared error + 1e-5)
+            over all levels (Charbonnier et al., "Two deterministic half-quadratic
+            regularization algorithms for computed imaging", 1994), in which large
+            errors count for less. It is some ten times the squared error, and
+            wants ten times its `adversarial_weight`.
 
     Attributes:
         adversarial: False lets the discriminator rest and trains the generator on
@@ -53,14 +61,20 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         discriminator=None,
         adversarial_weight=0.004,
         label_smoothing=0.1,
+        pixel_loss="mse",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if pixel_loss not in ("mse", "charbonnier"):
+            raise ValueError(
+                f'pixel_loss must be "mse" or "charbonnier". Received: {pixel_loss!r}'
+            )
         self.generator = generator
         self.discriminator = discriminator
         self.adversarial = discriminator is not None
         self.adversarial_weight = adversarial_weight
         self.label_smoothing = label_smoothing
+        self.pixel_loss = pixel_loss
         self.trackers = [
             keras.metrics.Mean(name=name)
             for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
@@ -147,24 +161,31 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     def judge(self, colour, generated, training):
         """Runs the discriminator, unless it rests; returns `compute_losses`."""
         if not self.adversarial:
-            mse = ops.mean(ops.square(colour - generated))
-            return {"g_loss": mse, "mse": mse}
+            return self.compare(colour, generated)
         real_logits = self.discriminator(colour, training=training)
         fake_logits = self.discriminator(generated, training=training)
         return self.compute_losses(colour, generated, real_logits, fake_logits)
 
+    def compare(self, colour, generated):
+        """Returns the squared error, and the generator's loss but for the verdict."""
+        # Not Keras' loss objects, which take all replicas for equally full.
+        squared = ops.square(colour - generated)
+        mse = ops.mean(squared)
+        if self.pixel_loss == "charbonnier":
+            return {"g_loss": ops.mean(ops.sqrt(squared + CHARBONNIER)), "mse": mse}
+        return {"g_loss": mse, "mse": mse}
+
     def compute_losses(self, colour, generated, real_logits, fake_logits):
         """Returns what the logs show: every loss, and the mean probabilities
         that the discriminator gives to the real and to the generated photos."""
-        # Not Keras' loss objects, which take all replicas for equally full.
-        mse = ops.mean(ops.square(colour - generated))
+        logs = self.compare(colour, generated)
         ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
         adversarial = cross_entropy(ones, fake_logits)
         d_loss_real = cross_entropy(ones - self.label_smoothing, real_logits)
         d_loss_fake = cross_entropy(zeros, fake_logits)
         return {
-            "g_loss": mse + self.adversarial_weight * adversarial,
-            "mse": mse,
+            "g_loss": logs["g_loss"] + self.adversarial_weight * adversarial,
+            "mse": logs["mse"],
             "adversarial": adversarial,
             "d_loss": (d_loss_real + d_loss_fake) / 2,
             "p_real": ops.mean(ops.sigmoid(real_logits)),

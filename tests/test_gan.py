@@ -73,23 +73,40 @@ def test_a_step_trains_both_networks(generator, discriminator):
             assert not np.array_equal(value, variable), variable.path
 
 
+PIXEL_LOSSES = {
+    "mse": lambda error: tf.reduce_mean(error**2),
+    "charbonnier": lambda error: tf.reduce_mean(tf.sqrt(error**2 + 1e-5)),
+}
+
+
+@pytest.mark.parametrize("pixel_loss", PIXEL_LOSSES)
 @pytest.mark.parametrize("weight", [0, 0.5])
-def test_the_generator_is_updated_as_by_hand(generator, discriminator, weight):
+def test_the_generator_is_updated_as_by_hand(
+    generator, discriminator, weight, pixel_loss
+):
     gray, colour = pairs()
     by_hand, judge = clone(generator), clone(discriminator)
 
     def loss():
         generated = by_hand(gray, training=True)
-        mse = tf.reduce_mean(tf.square(colour - generated))
-        return mse + weight * cross_entropy(1.0, judge(generated)) if weight else mse
+        error = PIXEL_LOSSES[pixel_loss](colour - generated)
+        return (
+            error + weight * cross_entropy(1.0, judge(generated)) if weight else error
+        )
 
     step(keras.optimizers.Adam(1e-2), by_hand, loss)
 
-    compiled(generator, discriminator, adversarial_weight=weight).train_step(
+    kwargs = {"adversarial_weight": weight, "pixel_loss": pixel_loss}
+    compiled(generator, discriminator if weight else None, **kwargs).train_step(
         (gray, colour)
     )
 
     assert_same_weights(generator, by_hand)
+
+
+def test_an_unknown_pixel_loss_is_named(generator):
+    with pytest.raises(ValueError, match="pixel_loss must be"):
+        ColorizationGAN(generator, pixel_loss="l1")
 
 
 @pytest.mark.parametrize("smoothing", [0, 0.2])
