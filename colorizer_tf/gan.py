@@ -169,11 +169,10 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     def compare(self, colour, generated):
         """Returns the squared error, and the generator's loss but for the verdict."""
         # Not Keras' loss objects, which take all replicas for equally full.
-        squared = ops.square(colour - generated)
-        mse = ops.mean(squared)
+        squared = error = ops.square(colour - generated)
         if self.pixel_loss == "charbonnier":
-            return {"g_loss": ops.mean(ops.sqrt(squared + CHARBONNIER)), "mse": mse}
-        return {"g_loss": mse, "mse": mse}
+            error = ops.sqrt(squared + CHARBONNIER)
+        return {"g_loss": ops.mean(error), "mse": ops.mean(squared)}
 
     def compute_losses(self, colour, generated, real_logits, fake_logits):
         """Returns what the logs show: every loss, and the mean probabilities
@@ -183,9 +182,8 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         adversarial = cross_entropy(ones, fake_logits)
         d_loss_real = cross_entropy(ones - self.label_smoothing, real_logits)
         d_loss_fake = cross_entropy(zeros, fake_logits)
-        return {
+        return logs | {
             "g_loss": logs["g_loss"] + self.adversarial_weight * adversarial,
-            "mse": logs["mse"],
             "adversarial": adversarial,
             "d_loss": (d_loss_real + d_loss_fake) / 2,
             "p_real": ops.mean(ops.sigmoid(real_logits)),
