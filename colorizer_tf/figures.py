@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 # Inches: of a column of photos, of a contact sheet's, between photos.
 COLUMN, THUMBNAIL, GAP = 2.4, 1.6, 0.05
@@ -94,7 +95,7 @@ def plot_history(histories):
         "its probability of “real”": ("p_real", "p_fake"),
     }
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(3.4 * len(panels), 3), layout="constrained"
+        1, len(panels), figsize=(3.4 * len(panels), 3.4), layout="constrained"
     )
     for axis, (title, columns) in zip(axes, panels.items(), strict=True):
         for color, (name, history) in enumerate(histories.items()):
@@ -105,7 +106,9 @@ def plot_history(histories):
                 axis.plot(epochs, values, style, color=f"C{color}", label=label)
         axis.set_title(title)
         axis.set_xlabel("epoch")
-        axis.legend(fontsize=7)
+        # Below the panel, where no curve is.
+        axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     return figure
 
