@@ -110,6 +110,8 @@ def plot_history(histories):
         axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
+    # Laid out twice: the first time, ticks change as the legends take their room.
+    figure.draw_without_rendering()
     return figure
 
 

@@ -92,3 +92,22 @@ def test_a_history_is_drawn_for_each_run():
 
     labels = {line.get_label(): line.get_ydata().tolist() for line in axis.lines}
     assert labels["b64 mse"] == labels["b32 mse"] == [1, 1 / 2, 1 / 3]
+
+
+def test_the_labels_of_a_history_lie_within_the_figure():
+    history = [
+        {
+            "epoch": epoch,
+            "mse": 0.0295 - 0.004 * epoch,
+            "val_mse": 0.0128 - 0.0024 * epoch,
+        }
+        for epoch in (1, 2)
+    ]
+
+    figure = plot_history({"one": history, "two": history})
+
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        left, bottom, right, top = axis.get_tightbbox().extents
+        assert left >= 0 and bottom >= 0
+        assert right <= figure.bbox.width and top <= figure.bbox.height
