@@ -19,6 +19,9 @@ from colorizer_tf.workers import count_workers, require_same
 
 ZOOM = 2
 SHARPNESS = 0.8
+STRONG_ZOOM = 0.4
+STRETCH = 0.25
+CUTMIX_SHARE = 0.4
 KEEP_TONE = np.float32([1, 0, 1])
 CACHE_BYTES = 3 * 2**30
 
@@ -106,6 +109,7 @@ def make_dataset(
     seed=0,
     first_epoch=0,
     hints=False,
+    strong=False,
     strategy=None,
 ):
     """Builds a `tf.data.Dataset` of (gray, colour) pairs.
@@ -129,6 +133,9 @@ def make_dataset(
         hints: the pairs are ((gray, hints), colour), for a generator that takes
             colours that a person sets. In training, three photos in five have
             them, 1 to 100 each, most of them few, and else none.
+        strong: augment more, for a hundred passes over the same photos: squares
+            down to two fifths of the photo, stretched by up to a quarter, and in
+            two photos of five a rectangle of another one.
         strategy: of `workers.training_strategy`. Each of several workers reads
             its own share of each batch, which is the same as on one machine; all
             of them must have the same photos under the same names.
@@ -167,8 +174,13 @@ def make_dataset(
             none = np.zeros((cells, cells, 1), np.float32)
             return central_square(photo, image_size), KEEP_TONE, none
         rng = np.random.default_rng(crop_seed)
+        cut = random_stretched_square if strong else random_square
+        colour = cut(photo, image_size, rng)
+        if strong and rng.random() < CUTMIX_SHARE:
+            other = read_or_next(rng.integers(len(photos)))
+            colour = paste_rectangle(colour, cut(other, image_size, rng), rng)
         return (
-            random_square(photo, image_size, rng),
+            colour,
             random_tone(rng),
             random_mask(cells, rng),
         )
@@ -292,11 +304,47 @@ def random_square(photo, image_size, rng):
     longest = min(photo.shape[:2])
     shortest = min(longest, max(longest // ZOOM, round(SHARPNESS * image_size)))
     side = rng.integers(shortest, longest + 1)
-    top, left = (rng.integers(length - side + 1) for length in photo.shape[:2])
-    square = photo[top : top + side, left : left + side]
+    return _random_cut(photo, side, side, image_size, rng)
+
+
+def random_stretched_square(photo, image_size, rng):
+    """A part of a photo, scaled to a square of `image_size`.
+
+    Its sides are around two fifths of the photo's shorter side or more, and one of
+    them is longer than the other by up to a quarter or little more.
+    """
+    side = min(photo.shape[:2]) * rng.uniform(STRONG_ZOOM, 1)
+    stretch = rng.uniform(-STRETCH, STRETCH) / 2
+    sides = np.round(side * np.exp([stretch, -stretch])).astype(int)
+    height, width = np.minimum(sides, photo.shape[:2])
+    return _random_cut(photo, height, width, image_size, rng)
+
+
+def _random_cut(photo, height, width, image_size, rng):
+    top = rng.integers(photo.shape[0] - height + 1)
+    left = rng.integers(photo.shape[1] - width + 1)
+    cut = photo[top : top + height, left : left + width]
     if rng.random() < 0.5:
-        square = square[:, ::-1]
-    return cv2.resize(square, (image_size, image_size), interpolation=cv2.INTER_AREA)
+        cut = cut[:, ::-1]
+    return cv2.resize(cut, (image_size, image_size), interpolation=cv2.INTER_AREA)
+
+
+def paste_rectangle(square, other, rng):
+    """A square with a tenth to half of it from another one, at the same place.
+
+    Yun et al., "CutMix: regularization strategy to train strong classifiers with
+    localizable features" (2019).
+    """
+    size = len(square)
+    stretch = rng.uniform(-0.25, 0.25)
+    side = size * np.sqrt(rng.uniform(0.1, 0.5))
+    sides = np.round(side * np.exp([stretch, -stretch])).astype(int)
+    height, width = np.minimum(sides, size)
+    top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
+    place = np.s_[top : top + height, left : left + width]
+    square = square.copy()
+    square[place] = other[place]
+    return square
 
 
 def random_tone(rng):

@@ -12,7 +12,9 @@ from colorizer_tf.datasets import (
     KEEP_TONE,
     apply_tone,
     make_dataset,
+    paste_rectangle,
     random_square,
+    random_stretched_square,
     random_tone,
     split_photos,
 )
@@ -283,6 +285,65 @@ def test_random_squares_of_small_photos_stay_sharp():
     )
 
     assert np.abs(squares[:, 0, -1, 0] - squares[:, 0, 0, 0]).min() >= 4 * 14
+
+
+def test_stretched_squares_are_smaller_and_change_the_aspect():
+    photo = ramp(60, 60)
+
+    squares = np.float32(
+        [
+            random_stretched_square(photo, 16, np.random.default_rng(i))
+            for i in range(200)
+        ]
+    )
+
+    assert squares.shape == (200, 16, 16, 3)
+    assert squares.max() > 4 * 57
+    assert squares[..., :2].min() < 4 * 2
+    widths = np.abs(squares[:, 0, -1, 0] - squares[:, 0, 0, 0])
+    heights = squares[:, -1, 0, 1] - squares[:, 0, 0, 1]
+    assert 4 * 18 < np.sqrt(widths * heights).min() < 4 * 26
+    aspects = widths / heights
+    assert 1.2 < aspects.max() < 1.4
+    assert 1.2 < 1 / aspects.min() < 1.4
+
+
+def test_a_rectangle_of_another_square_is_pasted_at_its_place():
+    square, other = ramp(40, 40), 255 - ramp(40, 40)
+
+    shares = []
+    for i in range(100):
+        pasted = paste_rectangle(square, other, np.random.default_rng(i))
+        here = (pasted == other).all(axis=-1)
+        assert np.array_equal(pasted[~here], square[~here])
+        rows, columns = here.any(axis=1).sum(), here.any(axis=0).sum()
+        assert here.sum() == rows * columns
+        shares.append(here.mean())
+
+    assert np.array_equal(square, ramp(40, 40))
+    assert 0.08 < min(shares) < 0.15
+    assert 0.4 < max(shares) < 0.52
+
+
+def test_strong_training_pairs_are_repeatable_and_mix_two_photos(tmp_path):
+    photos = []
+    for name, level in ("dark", 60), ("light", 190):
+        photos.append(tmp_path / f"{name}.png")
+        Image.new("RGB", (48, 48), (level, level, level)).save(photos[-1])
+    photos *= 10
+
+    def load(seed=0, strong=True):
+        pairs = make_dataset(photos, 32, 20, training=True, seed=seed, strong=strong)
+        return next(iter(pairs))[1].numpy()
+
+    def mixed(colour):
+        return sum(len(np.unique(photo.round(3))) > 1 for photo in colour)
+
+    assert equal(load(), load())
+    assert not equal(load(), load(seed=1))
+    assert mixed(load(strong=False)) == 0
+    # Two in five, and half of those have a rectangle of their own kind.
+    assert 0 < mixed(load()) < 12
 
 
 def test_half_of_the_photos_keep_their_tone():
