@@ -133,7 +133,7 @@ def make_dataset(
         hints: the pairs are ((gray, hints), colour), for a generator that takes
             colours that a person sets. In training, three photos in five have
             them, 1 to 100 each, most of them few, and else none.
-        strong: augment more, for a hundred passes over the same photos: squares
+        strong: augment more, for many passes over the same photos: squares
             down to two fifths of the photo, stretched by up to a quarter, and in
             two photos of five a rectangle of another one.
         strategy: of `workers.training_strategy`. Each of several workers reads
@@ -311,7 +311,7 @@ def random_stretched_square(photo, image_size, rng):
     """A part of a photo, scaled to a square of `image_size`.
 
     Its sides are around two fifths of the photo's shorter side or more, and one of
-    them is longer than the other by up to a quarter or little more.
+    them is longer than the other by up to a quarter or so.
     """
     side = min(photo.shape[:2]) * rng.uniform(STRONG_ZOOM, 1)
     stretch = rng.uniform(-STRETCH, STRETCH) / 2
