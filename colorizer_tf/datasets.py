@@ -314,10 +314,14 @@ def random_stretched_square(photo, image_size, rng):
     them is longer than the other by up to a quarter or so.
     """
     side = min(photo.shape[:2]) * rng.uniform(STRONG_ZOOM, 1)
-    stretch = rng.uniform(-STRETCH, STRETCH) / 2
-    sides = np.round(side * np.exp([stretch, -stretch])).astype(int)
-    height, width = np.minimum(sides, photo.shape[:2])
+    height, width = _stretch(side, STRETCH, photo.shape[:2], rng)
     return _random_cut(photo, height, width, image_size, rng)
+
+
+def _stretch(side, stretch, most, rng):
+    """Returns a height and a width, at most `most`, about `side` each."""
+    half = rng.uniform(-stretch, stretch) / 2
+    return np.minimum(np.round(side * np.exp([half, -half])).astype(int), most)
 
 
 def _random_cut(photo, height, width, image_size, rng):
@@ -336,10 +340,8 @@ def paste_rectangle(square, other, rng):
     localizable features" (2019).
     """
     size = len(square)
-    stretch = rng.uniform(-0.25, 0.25)
     side = size * np.sqrt(rng.uniform(0.1, 0.5))
-    sides = np.round(side * np.exp([stretch, -stretch])).astype(int)
-    height, width = np.minimum(sides, size)
+    height, width = _stretch(side, 0.5, size, rng)
     top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
     place = np.s_[top : top + height, left : left + width]
     square = square.copy()
