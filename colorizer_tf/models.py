@@ -71,6 +71,29 @@ def build_generator(
     return keras.Model(inputs if hints else gray, rgb, name=name)
 
 
+def scale_chroma(generator, factor, knee):
+    """Returns a generator whose colours are more vivid, and faint ones fainter.
+
+    Chroma c becomes factor * c * |c| / (|c| + knee). A training on errors leaves
+    it too cautious; and what is fainter than the knee is a doubt rather than a
+    colour, which a gray wall or coat should not show.
+
+    Args:
+        generator: a model by `build_generator`. Its layers are shared: what
+            trains one trains both.
+        factor: for strong colours.
+        knee: the |(Cb, Cr)| for which half of that factor is left; 0 scales all
+            colours alike.
+    """
+    chroma = generator.get_layer("chroma").output
+    # Not 0, where the root has no gradient.
+    length = ops.sqrt(ops.sum(ops.square(chroma), axis=-1, keepdims=True) + 1e-8)
+    chroma = factor * length / (length + knee) * chroma
+    gray, *_ = generator.inputs
+    rgb = join_luma_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
+    return keras.Model(generator.inputs, rgb, name=generator.name)
+
+
 def build_discriminator(width=64, name="discriminator"):
     """Builds a binary classifier that tells real photos from generated ones.
 

@@ -14,6 +14,7 @@ from colorizer_tf.models import (
     build_discriminator,
     build_generator,
     embed_hints,
+    scale_chroma,
     to_float32,
     upsample_bilinear,
 )
@@ -133,6 +134,43 @@ def test_a_constant_chroma_reaches_the_border(generator):
 
     expected = np.zeros((1, 32, 64, 3)) + join_luma_chroma(np.float32([0.5]), chroma)
     np.testing.assert_allclose(colorize(generator, gray), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "knee, chroma", [(0.02, 0.002), (0.02, 0.02), (0.02, 0.2), (0, 0.1), (0.02, 0)]
+)
+def test_scaled_chroma_keeps_its_hue_and_is_fainter_where_it_is_faint(
+    generator, knee, chroma
+):
+    kernel, _ = generator.get_layer("chroma").get_weights()
+    chroma = np.float32([0.6 * chroma, -0.8 * chroma])
+    generator.get_layer("chroma").set_weights([np.zeros_like(kernel), chroma])
+    gray = np.full((1, 32, 64, 1), 0.5, np.float32)
+    length = np.hypot(*chroma)
+
+    scaled = scale_chroma(generator, 1.5, knee)
+
+    chroma *= 1.5 * length / max(length + knee, 1e-9)
+    expected = np.zeros((1, 32, 64, 3)) + join_luma_chroma(np.float32([0.5]), chroma)
+    np.testing.assert_allclose(colorize(scaled, gray), expected, atol=1e-4)
+
+
+def test_a_scaled_generator_trains_from_no_colour_at_all_and_is_saved(
+    generator, tmp_path
+):
+    layer = generator.get_layer("chroma")
+    layer.set_weights([np.zeros_like(weights) for weights in layer.get_weights()])
+    gray = gray_photos()
+    scaled = scale_chroma(generator, 1.5, 0.02)
+
+    with tf.GradientTape() as tape:
+        error = tf.reduce_mean(scaled([gray, no_hints(gray)])[..., 0])
+    assert np.isfinite(tape.gradient(error, layer.bias.value)).all()
+
+    make_vivid(scaled)
+    to_float32(scaled).save(tmp_path / "generator.keras")
+    saved = keras.models.load_model(tmp_path / "generator.keras")
+    np.testing.assert_allclose(colorize(saved, gray), colorize(scaled, gray), atol=1e-5)
 
 
 def test_a_single_hint_is_heard_where_it_is_and_near_it(generator):
