@@ -80,8 +80,9 @@ def scale_chroma(generator, factor, knee):
 
     Args:
         generator: a model by `build_generator`. Its layers are shared: what
-            trains one trains both.
-        factor: for strong colours.
+            trains one trains both. If it is scaled already, this scaling takes
+            the place of that one.
+        factor: what colours far above the knee are multiplied by.
         knee: the |(Cb, Cr)| for which half of that factor is left; 0 scales all
             colours alike.
     """
@@ -91,7 +92,7 @@ def scale_chroma(generator, factor, knee):
     chroma = factor * length / (length + knee) * chroma
     gray, *_ = generator.inputs
     rgb = join_luma_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
-    return keras.Model(generator.inputs, rgb, name=generator.name)
+    return keras.Model(generator.input, rgb, name=generator.name)
 
 
 def build_discriminator(width=64, name="discriminator"):

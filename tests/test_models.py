@@ -155,7 +155,7 @@ def test_scaled_chroma_keeps_its_hue_and_is_fainter_where_it_is_faint(
     np.testing.assert_allclose(colorize(scaled, gray), expected, atol=1e-4)
 
 
-def test_a_scaled_generator_trains_from_no_colour_at_all_and_is_saved(
+def test_a_scaled_generator_has_a_gradient_at_no_colour_at_all_and_is_saved(
     generator, tmp_path
 ):
     layer = generator.get_layer("chroma")
@@ -165,12 +165,23 @@ def test_a_scaled_generator_trains_from_no_colour_at_all_and_is_saved(
 
     with tf.GradientTape() as tape:
         error = tf.reduce_mean(scaled([gray, no_hints(gray)])[..., 0])
-    assert np.isfinite(tape.gradient(error, layer.bias.value)).all()
+    gradient = np.asarray(tape.gradient(error, layer.bias.value))
+    assert np.isfinite(gradient).all() and gradient.any()
 
     make_vivid(scaled)
     to_float32(scaled).save(tmp_path / "generator.keras")
     saved = keras.models.load_model(tmp_path / "generator.keras")
     np.testing.assert_allclose(colorize(saved, gray), colorize(scaled, gray), atol=1e-5)
+
+
+def test_a_scaled_generator_of_gray_alone_takes_gray_alone():
+    gray = gray_photos()
+    generator = make_vivid(build_generator(None, hints=False))
+
+    scaled = scale_chroma(generator, 1, 0)
+
+    assert not isinstance(scaled.input, list)
+    np.testing.assert_allclose(scaled(gray), generator(gray), atol=1e-4)
 
 
 def test_a_single_hint_is_heard_where_it_is_and_near_it(generator):
