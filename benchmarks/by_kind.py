@@ -5,10 +5,12 @@ test side of the folder is measured: the tenth that training keeps out. With `--
 it is what points of the real colours bring, in dB of PSNR.
 
     python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
+    python benchmarks/by_kind.py photos/more photos/large --strength 0.7
     python benchmarks/by_kind.py photos/more photos/large --hints 1 10 100
 """
 
 import argparse
+from functools import partial
 from itertools import groupby
 
 import colorizer_tf as ct
@@ -28,11 +30,15 @@ def main():
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
     )
     parser.add_argument(
+        "--strength", type=float, default=1.0, help="less or more colour than 1"
+    )
+    parser.add_argument(
         "--hints", type=int, nargs="+", help="numbers of points of the real colours"
     )
     args = parser.parse_args()
 
     colorizer = ct.Colorizer.load(args.weights, working_size=args.working_size)
+    colorizer.colorize = partial(colorizer.colorize, strength=args.strength)
     photos = []
     for folder in args.photos:
         photos += ct.split_photos(ct.find_photos(folder), validation_fraction=0).test
