@@ -149,7 +149,6 @@ def _colorize(options):
             )
         )
         return 0
-    colorizer.freeze()
     return _finish(
         colorizer.colorize_folder(
             source, options.destination, options.strength, _extension(options)
@@ -165,7 +164,6 @@ def _colorize_archive(options):
     except ModuleNotFoundError as error:  # which says what to install
         raise ValueError(error) from error
     colorizer = _load(options.weights, **_size(options))
-    colorizer.freeze()
     return _finish(
         colorize_archive(
             colorizer,
@@ -217,7 +215,7 @@ def _read_hints(path):
 
 
 def _load(weights, **kwargs):
-    # TensorFlow takes seconds to start: not for --help, nor for a wrong SOURCE.
+    # Not for --help, nor for a wrong SOURCE.
     from colorizer_tf.colorizer import Colorizer
 
     try:

@@ -53,11 +53,10 @@ def build_app(colorizer, limits=None):
     """Returns the service as a FastAPI application.
 
     Args:
-        colorizer: a `Colorizer`; it is frozen, see `Colorizer.freeze`.
+        colorizer: a `Colorizer`; see `Colorizer`.
         limits: `Limits`, else the usual ones.
     """
     limits = limits or Limits()
-    colorizer.freeze()
     store = JobStore(colorizer, limits)
     app = FastAPI(
         title="colorizer_tf",

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from colorizer_tf.folder import NETWORK_PIXELS
+from colorizer_tf.painting import paint_chroma
 from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray, write_photo
-from colorizer_tf.upsampling import paint_chroma
 
 # A lane has so many pixels at work at most, or one photo. Photos of more than half
 # of that have a lane of their own: all others go past them.

@@ -14,7 +14,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from PIL import Image
 
-from colorizer_tf.photos import PhotoError, find_photos, read_photo, shrink_photo
+from colorizer_tf.files import find_photos
+from colorizer_tf.photos import PhotoError, read_photo, shrink_photo
 from colorizer_tf.service import editor
 from colorizer_tf.service.jobs import JobError, write_zip
 from colorizer_tf.sources import gray_sample

@@ -8,16 +8,16 @@ import tensorflow as tf
 from PIL import Image
 
 from colorizer_tf.color import rgb_to_chroma, rgb_to_luma
-from colorizer_tf.datasets import (
+from colorizer_tf.sources import split_photos
+from colorizer_tf.training.augmentation import (
     KEEP_TONE,
     apply_tone,
-    make_dataset,
     paste_rectangle,
     random_square,
     random_stretched_square,
     random_tone,
-    split_photos,
 )
+from colorizer_tf.training.datasets import make_dataset
 
 SIDES = ("train", "validation", "test")
 
@@ -201,7 +201,7 @@ def test_each_epoch_of_training_has_each_photo_once_in_an_order_of_its_own(tmp_p
         Image.new("RGB", (20, 30), tuple(map(int, colour))).save(path)
 
     def hue(colours):  # which no change of tone touches
-        cb, cr = np.moveaxis(rgb_to_chroma(np.float64(colours)).numpy(), -1, 0)
+        cb, cr = np.moveaxis(rgb_to_chroma(np.float64(colours)), -1, 0)
         return np.arctan2(cr, cb).round(3).tolist()
 
     orders = [
@@ -358,7 +358,7 @@ def test_another_tone_changes_the_luma_and_keeps_the_chroma():
 
     toned = apply_tone(colour, tone)
 
-    luma, expected = rgb_to_luma(toned).numpy(), rgb_to_luma(colour)
+    luma, expected = rgb_to_luma(toned), rgb_to_luma(colour)
     np.testing.assert_allclose(luma[0], expected[0], atol=1e-6)
     np.testing.assert_allclose(luma[1], expected[1] ** 2, atol=1e-6)
     np.testing.assert_allclose(luma[2], 0.2 + 0.8 * expected[2], atol=1e-6)

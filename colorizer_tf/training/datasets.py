@@ -2,103 +2,31 @@
 
 import hashlib
 import itertools
-import unicodedata
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
-import tensorflow as tf
 
-from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
-from colorizer_tf.hints import HINT_STRIDE, random_mask, reveal_chroma
+from colorizer_tf.color import rgb_to_luma
+from colorizer_tf.hints import HINT_STRIDE
 from colorizer_tf.photos import PhotoError, photo_size, read_photo
-from colorizer_tf.survey import survey_photos
-from colorizer_tf.workers import count_workers, require_same
+from colorizer_tf.training import tf
+from colorizer_tf.training.augmentation import (
+    KEEP_TONE,
+    ZOOM,
+    apply_tone,
+    central_square,
+    paste_rectangle,
+    random_mask,
+    random_square,
+    random_stretched_square,
+    random_tone,
+    reveal_chroma,
+)
+from colorizer_tf.training.workers import count_workers, require_same
 
-ZOOM = 2
-SHARPNESS = 0.8
-STRONG_ZOOM = 0.4
-STRETCH = 0.25
 CUTMIX_SHARE = 0.4
-KEEP_TONE = np.float32([1, 0, 1])
 CACHE_BYTES = 3 * 2**30
-
-
-@dataclass
-class Split:
-    """Photos by side, and those that were left out and why; lists of paths.
-
-    `source` says where `load_split` took them from: a folder, or "sample".
-    """
-
-    train: list[Path] = field(default_factory=list)
-    validation: list[Path] = field(default_factory=list)
-    test: list[Path] = field(default_factory=list)
-    near_gray: list[Path] = field(default_factory=list)
-    unreadable: list[Path] = field(default_factory=list)
-    source: str = ""
-
-    @property
-    def photos(self):
-        """All of them, those that were left out too, sorted."""
-        kept = self.train + self.validation + self.test
-        return sorted(kept + self.near_gray + self.unreadable)
-
-    def __str__(self):
-        return (
-            f"{len(self.photos)} photos: {len(self.train)} for training, "
-            f"{len(self.validation)} for validation, {len(self.test)} for the test; "
-            f"left out: {len(self.near_gray)} near-gray, "
-            f"{len(self.unreadable)} unreadable"
-        )
-
-
-def split_photos(
-    photos, test_fraction=0.1, validation_fraction=0.05, seed=0, keep_near_gray=False
-):
-    """Divides photos into a training, a validation and a test side.
-
-    A hash of `seed` and the photo's file name decides, so a photo keeps its
-    side whatever the order of the folder, and when others are added. Photos
-    that cannot be read, and near-gray ones (mean CIE chroma below 4: there is
-    no colour in them to learn or to compare with), are left out; what was left
-    out is printed.
-
-    Args:
-        photos: paths, as from `find_photos`.
-        test_fraction, validation_fraction: the expected shares of these sides.
-        seed: another seed gives another division.
-        keep_near_gray: True keeps the near-gray ones.
-
-    Returns:
-        A `Split`.
-    """
-    split = Split()
-    for facts in survey_photos(photos):
-        if facts.error:
-            warnings.warn(f"left out: {facts.error}", stacklevel=2)
-            split.unreadable.append(facts.path)
-        elif facts.near_gray and not keep_near_gray:
-            split.near_gray.append(facts.path)
-        else:
-            position = _hash_position(facts.path, seed)
-            if position < test_fraction:
-                split.test.append(facts.path)
-            elif position < test_fraction + validation_fraction:
-                split.validation.append(facts.path)
-            else:
-                split.train.append(facts.path)
-    print(split)
-    return split
-
-
-def _hash_position(path, seed):
-    # macOS hands out decomposed names; the same photo must hash alike elsewhere.
-    name = unicodedata.normalize("NFC", Path(path).name)
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def make_dataset(
@@ -287,83 +215,3 @@ class _PhotoCache:
             # What a photo has, so that squares of it stay sharp.
             side = int(np.clip(min(photo_size(path)), self.shortest, self.longest))
         return read_photo(path, shorter_side=side)
-
-
-def central_square(photo, image_size):
-    """The centre of a photo whose shorter side has `image_size` pixels."""
-    top, left = ((side - image_size) // 2 for side in photo.shape[:2])
-    return photo[top : top + image_size, left : left + image_size]
-
-
-def random_square(photo, image_size, rng):
-    """A square of a photo, scaled to `image_size`.
-
-    Its side is between the photo's shorter side and half of that, but has
-    four fifths of `image_size` in pixels or more: less would be blurred.
-    """
-    longest = min(photo.shape[:2])
-    shortest = min(longest, max(longest // ZOOM, round(SHARPNESS * image_size)))
-    side = rng.integers(shortest, longest + 1)
-    return _random_cut(photo, side, side, image_size, rng)
-
-
-def random_stretched_square(photo, image_size, rng):
-    """A part of a photo, scaled to a square of `image_size`.
-
-    Its sides are around two fifths of the photo's shorter side or more, and one of
-    them is longer than the other by up to a quarter or so.
-    """
-    side = min(photo.shape[:2]) * rng.uniform(STRONG_ZOOM, 1)
-    height, width = _stretch(side, STRETCH, photo.shape[:2], rng)
-    return _random_cut(photo, height, width, image_size, rng)
-
-
-def _stretch(side, stretch, most, rng):
-    """Returns a height and a width, at most `most`, about `side` each."""
-    half = rng.uniform(-stretch, stretch) / 2
-    return np.minimum(np.round(side * np.exp([half, -half])).astype(int), most)
-
-
-def _random_cut(photo, height, width, image_size, rng):
-    top = rng.integers(photo.shape[0] - height + 1)
-    left = rng.integers(photo.shape[1] - width + 1)
-    cut = photo[top : top + height, left : left + width]
-    if rng.random() < 0.5:
-        cut = cut[:, ::-1]
-    return cv2.resize(cut, (image_size, image_size), interpolation=cv2.INTER_AREA)
-
-
-def paste_rectangle(square, other, rng):
-    """A square with a tenth to half of it from another one, at the same place.
-
-    Yun et al., "CutMix: regularization strategy to train strong classifiers with
-    localizable features" (2019).
-    """
-    size = len(square)
-    side = size * np.sqrt(rng.uniform(0.1, 0.5))
-    height, width = _stretch(side, 0.5, size, rng)
-    top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
-    place = np.s_[top : top + height, left : left + width]
-    square = square.copy()
-    square[place] = other[place]
-    return square
-
-
-def random_tone(rng):
-    """Gamma, black and white level; every other time those of the photo itself."""
-    if rng.random() < 0.5:
-        return KEEP_TONE
-    gamma = np.exp(rng.normal(0, 0.3))
-    return np.float32([gamma, rng.uniform(-0.1, 0.2), rng.uniform(0.8, 1.1)])
-
-
-def apply_tone(colour, tone):
-    """Gives photos another luma, and keeps their chroma where there is room.
-
-    Args:
-        colour: RGB in [0, 1], (B, H, W, 3).
-        tone: gamma, black and white level of each, (B, 3).
-    """
-    gamma, black, white = tf.split(tone[:, None, None, :], 3, axis=-1)
-    luma = black + (white - black) * rgb_to_luma(colour) ** gamma
-    return join_luma_chroma(tf.clip_by_value(luma, 0, 1), rgb_to_chroma(colour))

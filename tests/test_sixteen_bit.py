@@ -126,7 +126,7 @@ def test_lzw_with_planes_apart_is_refused_in_words(planes_apart):
     falsify("Compression", 5)
 
     for read in (read_gray, read_photo):
-        with pytest.raises(PhotoError, match=r"a\.tif .*LZW.*planes together"):
+        with pytest.raises(PhotoError, match=r"a\.tif .*planar, with LZW.*interleaved"):
             read(path)
 
 

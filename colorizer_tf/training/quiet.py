@@ -2,45 +2,29 @@
 
 import contextlib
 import faulthandler
-import importlib.abc
-import importlib.machinery
 import os
 import re
 import tempfile
 
-# What is for information, in the old form and the new one, and what goes with it.
+# What is for information, in the old form and the new one, and what belongs to it.
 _NOTICE = re.compile(
     rb"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |To enable the following instructions:|"
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called"
 )
 
 
-class QuietImport(importlib.abc.MetaPathFinder):
-    """Leaves TensorFlow's start-up notices out, whoever imports it.
+@contextlib.contextmanager
+def without_notices():
+    """Leaves TensorFlow's start-up notices out of the standard error.
 
     TensorFlow writes them as its libraries are loaded, before it looks at
     `TF_CPP_MIN_LOG_LEVEL`, so they are taken out of what it has written. All else
-    is shown when the import has ended, well or not.
+    is shown when the import has ended, well or not. With that variable set to 0,
+    everything is shown.
     """
-
-    def find_spec(self, name, path=None, target=None):
-        """Returns how TensorFlow is imported; None for all else."""
-        if name != "tensorflow":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec and spec.loader:
-            execute = spec.loader.exec_module
-
-            def exec_module(module):
-                with _without_notices():
-                    execute(module)
-
-            spec.loader.exec_module = exec_module
-        return spec
-
-
-@contextlib.contextmanager
-def _without_notices():
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+        yield
+        return
     try:
         written, shown = tempfile.TemporaryFile(), os.dup(2)
     except OSError:  # there is no standard error, or no place for files

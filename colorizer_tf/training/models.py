@@ -1,11 +1,11 @@
 """The two networks: a generator from gray to colour, and a discriminator."""
 
-import keras
 import numpy as np
 from keras import layers, ops
 
 from colorizer_tf.color import join_luma_chroma
-from colorizer_tf.encoder import build_encoder, freeze_early_layers
+from colorizer_tf.training import keras
+from colorizer_tf.training.encoder import build_encoder, freeze_early_layers
 
 CHROMA_STRIDE = 4
 # Both bring what is joined in the decoder to about 1, so that all of it is heard.

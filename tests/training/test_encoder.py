@@ -7,7 +7,7 @@ import skimage.data
 from keras import layers
 
 from colorizer_tf.color import rgb_to_luma
-from colorizer_tf.encoder import build_encoder
+from colorizer_tf.training.encoder import build_encoder
 
 HEAD = Path(__file__).parent / "efficientnet_lite0_head.npz"
 

@@ -23,8 +23,8 @@ from test_training import Kill, arrays
 from tiny_networks import build_tiny_generator
 
 import colorizer_tf as ct
-from colorizer_tf.training import CHECKPOINT
-from colorizer_tf.workers import require_same
+from colorizer_tf.training.runs import CHECKPOINT
+from colorizer_tf.training.workers import require_same
 
 PROJECT = Path(ct.__file__).parents[1]
 EPOCHS = 2
@@ -104,7 +104,11 @@ def start_workers(*commands):
         config = json.dumps({"cluster": {"worker": addresses}, "task": task})
         process = subprocess.Popen(
             [sys.executable, *map(str, command)],
-            env=os.environ | {"TF_CONFIG": config, "PYTHONPATH": str(PROJECT)},
+            env=os.environ
+            | {
+                "TF_CONFIG": config,
+                "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT}/tests",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -18,8 +18,8 @@ import pytest
 from tiny_networks import build_tiny_discriminator, build_tiny_generator
 
 import colorizer_tf as ct
-from colorizer_tf import training
-from colorizer_tf.training import CHECKPOINT, Checkpoint, ProgressLines, StopOnNaN
+from colorizer_tf.training import runs as training
+from colorizer_tf.training.runs import CHECKPOINT, Checkpoint, ProgressLines, StopOnNaN
 
 SETTINGS = {"batch_size": 4, "image_size": 16, "seed": 3}
 
@@ -109,10 +109,10 @@ def photos(tmp_path_factory, write_photos):
 def killed_run(tmp_path_factory, photos):
     """A run that is being killed in its third epoch, in a process of its own."""
     folder = tmp_path_factory.mktemp("runs") / "killed"
-    package = Path(ct.__file__).parents[1]
+    package, tests = Path(ct.__file__).parents[1], Path(__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, __file__, photos, folder],
-        env=os.environ | {"PYTHONPATH": str(package)},
+        env=os.environ | {"PYTHONPATH": f"{package}{os.pathsep}{tests}"},
     )
     yield SimpleNamespace(folder=folder, process=process)
     process.kill()

@@ -7,7 +7,7 @@ import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio
 from tiny_networks import build_tiny_generator
 
-from colorizer_tf.gan import ColorizationGAN
+from colorizer_tf.training.gan import ColorizationGAN
 
 LOGS = {"g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake"}
 

@@ -29,7 +29,7 @@ def run(*arguments, **environment):
 
 
 def test_the_import_is_quiet():
-    ended = run("-c", "import colorizer_tf, keras; keras.ops.ones(3) + 1")
+    ended = run("-c", "from colorizer_tf.training import keras; keras.ops.ones(3) + 1")
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -53,10 +53,12 @@ def stand_in(tmp_path):
     def execute(code, **environment):
         package = tmp_path / "tensorflow"
         package.mkdir()
+        (tmp_path / "keras").mkdir()
+        (tmp_path / "keras/__init__.py").touch()
         text = f"import os, sys\nos.write(2, {(NOTICES + ERROR).encode()})\n"
         (package / "__init__.py").write_text(text + code)
         path = os.pathsep.join([str(tmp_path), *sys.path])
-        code = "import colorizer_tf, tensorflow, os; os.write(2, b'after')"
+        code = "import colorizer_tf.training, os; os.write(2, b'after')"
         return run("-c", code, PYTHONPATH=path, **environment)
 
     return execute

@@ -7,16 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import h5py
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
 from colorizer_tf.color import rgb_to_luma
 from colorizer_tf.figures import plot_rows
-from colorizer_tf.models import to_float32
-from colorizer_tf.photos import whole_file
+from colorizer_tf.files import atomic_write
 from colorizer_tf.sources import PROJECT
-from colorizer_tf.workers import require_same, send_from_first
+from colorizer_tf.training import keras
+from colorizer_tf.training.models import to_float32
+from colorizer_tf.training.workers import require_same, send_from_first
 
 CHECKPOINT = "checkpoint.weights.h5"
 
@@ -72,7 +72,7 @@ def _share_run(run_dir, strategy):
         own = path.read_bytes() if path.is_file() else b""
         content = send_from_first(own, strategy)
         if content != own:
-            with whole_file(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_bytes(content)
 
 
@@ -102,7 +102,7 @@ def find_runs(runs=""):
 
 def write_json(path, values):
     """Writes values to a JSON file, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
@@ -235,17 +235,17 @@ class Checkpoint(keras.callbacks.Callback):
         with self.model.averaged_weights():
             generator = to_float32(self.model.generator)
         for name in names:
-            with whole_file(self.run_dir / name) as temporary:
+            with atomic_write(self.run_dir / name) as temporary:
                 generator.save(temporary)
         with (
-            whole_file(self.run_dir / "history.csv") as temporary,
+            atomic_write(self.run_dir / "history.csv") as temporary,
             open(temporary, "w", newline="") as file,
         ):
             columns = dict.fromkeys(name for row in self.history for name in row)
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.history)
-        with whole_file(self.run_dir / CHECKPOINT) as temporary:
+        with atomic_write(self.run_dir / CHECKPOINT) as temporary:
             self.model.save_weights(temporary)
             with h5py.File(temporary, "a") as file:
                 file["history"] = json.dumps(self.history)
@@ -336,6 +336,6 @@ class Pictures(keras.callbacks.Callback):
             ("gray", f"epoch {epoch + 1}", "original"),
         )
         self.folder.mkdir(exist_ok=True)
-        with whole_file(self.folder / f"epoch_{epoch + 1:04}.png") as temporary:
+        with atomic_write(self.folder / f"epoch_{epoch + 1:04}.png") as temporary:
             figure.savefig(temporary, dpi=80)
         plt.close(figure)

@@ -7,6 +7,7 @@ is the photo's own, at full size, and so are the edges of the colours. Measured
 in benchmarks/chroma_upsampling.py.
 """
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +20,8 @@ CHROMA_SUBSAMPLING = 4
 SIGMA = 0.8
 EPSILON = 1e-3
 BAND_PIXELS = 2**16
-_BANDS = ThreadPoolExecutor(os.cpu_count(), "bands")
+# The luma pixels that a pixel of chroma at half the size reaches.
+_FOOTPRINT = np.ones((4, 4), np.uint8)
 
 
 def paint_chroma(gray, luma, chroma, strength=1.0):
@@ -83,6 +85,56 @@ def fit_chroma(luma, chroma):
     return cv2.merge(slopes), cv2.merge(offsets)
 
 
+def paint_planes(gray, slope, offset):
+    """Returns the two color planes of a JPEG, at half the photo's size.
+
+    A pixel of them belongs to four of the luma, and decoders mix it into the ones
+    around these. It is scaled back until it suits the brightest and the darkest of
+    them, so that no pixel of the decoded photo leaves the range of RGB.
+
+    Args:
+        gray: uint8, (H, W).
+        slope, offset: float32 (h, w, 2) each, of any size.
+
+    Returns:
+        Cb and Cr, uint8 (ceil(H / 2), ceil(W / 2)) each; 128 is gray.
+    """
+    height, width = -(-gray.shape[0] // 2), -(-gray.shape[1] // 2)
+    white = np.float32(255)
+    lines = _stretch_lines(slope, offset, white, height)
+    planes = np.empty((2, height, width), np.uint8)
+
+    def paint_band(band):
+        top, bottom = 2 * band.start, min(2 * band.stop, len(gray))
+        above, below = int(top > 0), int(bottom < len(gray))
+        luma = gray[top - above : bottom + below]
+        luma = cv2.copyMakeBorder(
+            luma,
+            1 - above,
+            2 * band.stop + 1 - bottom - below,
+            1,
+            2 * width + 1 - gray.shape[1],
+            cv2.BORDER_REPLICATE,
+        )
+        darkest = cv2.erode(luma, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
+        brightest = cv2.dilate(luma, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
+        size = (width, band.stop - band.start)
+        mean = cv2.resize(luma[1:-1, 1:-1], size, interpolation=cv2.INTER_AREA)
+        red, green, blue = _offsets(
+            np.float32(mean), *(cv2.resize(plane[band], size) for plane in lines)
+        )
+        factor = _room(np.float32(darkest), white - brightest, red, green, blue)
+        for plane, offset, scale in zip(
+            planes, (blue, red), (1 / CB_SCALE, 1 / CR_SCALE), strict=True
+        ):
+            cv2.add(
+                cv2.multiply(factor, offset, scale=scale), 128, plane[band], None, 0
+            )
+
+    _run_bands(paint_band, height, width)
+    return planes
+
+
 def paint(gray, slope, offset):
     """Returns a gray photo in the colours that `fit_chroma` has fitted.
 
@@ -98,7 +150,28 @@ def paint(gray, slope, offset):
     """
     height, width = gray.shape
     white = np.float32(np.iinfo(gray.dtype).max)
-    lines = [
+    lines = _stretch_lines(slope, offset, white, height)
+    rgb = np.empty((height, width, 3), gray.dtype)
+    depth = cv2.CV_8U if gray.dtype == np.uint8 else cv2.CV_16U
+
+    def paint_band(band):
+        size = (width, band.stop - band.start)
+        luma = np.float32(gray[band])
+        offsets = _offsets(luma, *(cv2.resize(plane[band], size) for plane in lines))
+        factor = _room(luma, white - luma, *offsets)
+        channels = [
+            cv2.add(luma, cv2.multiply(factor, offset), dtype=depth)
+            for offset in offsets
+        ]
+        cv2.merge(channels, rgb[band])
+
+    _run_bands(paint_band, height, width)
+    return rgb
+
+
+def _stretch_lines(slope, offset, white, height):
+    """Slope and offset of red, and of blue, brought to a photo's height."""
+    return [
         cv2.resize(np.float32(scale * plane), (plane.shape[1], height))
         for scale, plane in (
             (CR_SCALE, slope[..., 1]),
@@ -107,45 +180,44 @@ def paint(gray, slope, offset):
             (CB_SCALE * white, offset[..., 0]),
         )
     ]
-    rgb = np.empty((height, width, 3), gray.dtype)
+
+
+def _run_bands(paint_band, height, width):
+    """Paints band after band, in all threads.
+
+    Bands of a few rows stay in the processor's cache; nothing but the result is
+    ever as large as the photo.
+    """
     rows = max(1, BAND_PIXELS // width)
-
-    def paint_band(top):
-        band = slice(top, min(top + rows, height))
-        size = (width, band.stop - top)
-        coefficients = (cv2.resize(plane[band], size) for plane in lines)
-        rgb[band] = _paint_band(gray[band], white, *coefficients)
-
-    # Bands of a few rows stay in the processor's cache; nothing but the result
-    # is ever as large as the photo.
-    tops = range(0, height, rows)
-    list(map(paint_band, tops) if len(tops) == 1 else _BANDS.map(paint_band, tops))
-    return rgb
+    bands = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+    list(map(paint_band, bands) if len(bands) == 1 else _bands().map(paint_band, bands))
 
 
-def _paint_band(gray, white, red, red_offset, blue, blue_offset):
-    luma = np.float32(gray)
+@functools.cache
+def _bands():
+    return ThreadPoolExecutor(os.cpu_count(), "bands")
+
+
+def _offsets(luma, red, red_offset, blue, blue_offset):
+    """What red, green and blue differ from the luma by."""
     red *= luma
     red += red_offset
     blue *= luma
     blue += blue_offset
-    green = cv2.addWeighted(red, -RED / GREEN, blue, -BLUE / GREEN, 0)
+    return red, cv2.addWeighted(red, -RED / GREEN, blue, -BLUE / GREEN, 0), blue
+
+
+def _room(below, above, red, green, blue):
+    """The factor, at most 1, that keeps offsets within what is below and above."""
     highest = cv2.max(cv2.max(red, green), blue)
     lowest = cv2.min(cv2.min(red, green), blue)
     # The offsets' weighted sum is 0: the highest is never below 0, nor the lowest
     # above. A millionth of a level keeps the division safe.
     highest += 1e-6
     lowest -= 1e-6
-    above = cv2.divide(white - luma, highest, dst=highest)
-    below = cv2.divide(luma, lowest, lowest, -1)
-    factor = cv2.min(cv2.min(above, below), 1)
-    depth = cv2.CV_8U if gray.dtype == np.uint8 else cv2.CV_16U
-    return cv2.merge(
-        [
-            cv2.add(luma, cv2.multiply(factor, channel), dtype=depth)
-            for channel in (red, green, blue)
-        ]
-    )
+    high = cv2.divide(above, highest, dst=highest)
+    low = cv2.divide(below, lowest, lowest, -1)
+    return cv2.min(cv2.min(high, low), 1)
 
 
 def _mean(plane):

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from colorizer_tf.color import join_luma_chroma
-from colorizer_tf.encoder import build_encoder
-from colorizer_tf.models import (
+from colorizer_tf.training.encoder import build_encoder
+from colorizer_tf.training.models import (
     build_discriminator,
     build_generator,
     embed_hints,

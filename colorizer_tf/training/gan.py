@@ -2,12 +2,15 @@
 
 import contextlib
 
-import keras
-import tensorflow as tf
 from keras import ops
 
 from colorizer_tf.color import colourfulness
-from colorizer_tf.workers import FitOnSeveralWorkers, fill_empty, share_of_batch
+from colorizer_tf.training import keras, tf
+from colorizer_tf.training.workers import (
+    FitOnSeveralWorkers,
+    fill_empty,
+    share_of_batch,
+)
 
 # Of the Charbonnier loss: errors of less than a gray level are squared, as ever.
 CHARBONNIER = 1e-5

@@ -8,11 +8,12 @@ normalization is folded into them (see benchmarks/convert_encoder.py).
 
 from pathlib import Path
 
-import keras
 import numpy as np
 from keras import layers
 
-WEIGHTS = Path(__file__).parent / "weights/efficientnet_lite0.npz"
+from colorizer_tf.training import keras
+
+WEIGHTS = Path(__file__).parents[1] / "weights/efficientnet_lite0.npz"
 STEM_WIDTH = 32
 # expansion, kernel, strides, channels and blocks of each stage
 STAGES = (

@@ -15,9 +15,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from tensorflow.python.eager import context
+
+from colorizer_tf.training import tf
 
 LOST = (
     tf.errors.AbortedError,
