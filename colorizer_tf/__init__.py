@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "colorizer": ["Colorizer"],
         "datasets": ["Split", "make_dataset", "split_photos"],
         "figures": ["plot_history", "plot_palette", "plot_photos", "plot_rows"],
+        "film_hints": ["FilmHint", "read_film_hints"],
         "folder": ["Outcome", "Report"],
         "gan": ["ColorizationGAN"],
         "hints": [

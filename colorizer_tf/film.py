@@ -7,7 +7,6 @@ was killed goes on after the last of them.
 """
 
 import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -17,11 +16,13 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from colorizer_tf.film_hints import FilmHint, find_frames, is_film_name, read_film_hints
 from colorizer_tf.folder import _bar_options
-from colorizer_tf.hints import Hint, HintError, parse_hints
+from colorizer_tf.hints import Hint, HintError
 from colorizer_tf.photos import whole_file
+from colorizer_tf.pieces import PIECE, Pieces, PieceWriter
 from colorizer_tf.reel import (
-    EXTENSIONS,
+    ENDINGS,
     LUMA_WEIGHTS,
     Encoder,
     Film,
@@ -32,77 +33,13 @@ from colorizer_tf.reel import (
 from colorizer_tf.steady import Look, follow_hints, steady
 from colorizer_tf.upsampling import check_strength, fit_chroma
 
-__all__ = ["EXTENSIONS", "FilmError", "FilmHint", "FilmReport", "colorize_film"]
-
 # Frames that go through the network together; a chunk is looked at as a whole, and
 # three are in memory at a time.
 BATCH = 8
 CHUNK = 24
 LARGE_CHUNK, LARGE_PIXELS = 16, 2**22
-PIECE = 240
 # The network's chroma is that of BT.601.
 _NETWORK_WEIGHTS = LUMA_WEIGHTS[6]
-# What tells one network from another: its answer, to within this.
-_SAME_NETWORK = 1e-3
-
-
-@dataclass(frozen=True)
-class FilmHint(Hint):
-    """A colour that a place of a film has, from the cut before to the cut after.
-
-    Args:
-        x, y: the place, as fractions of the upright picture's width and height.
-        color: "#rrggbb", or three levels in 0..255.
-        time: when it is there, in seconds from the film's start.
-
-    Raises:
-        HintError: the place is outside the picture, there is no such colour, or no
-            such time.
-    """
-
-    time: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        time = self.time
-        if isinstance(time, bool) or not isinstance(time, int | float):
-            time = np.nan
-        if not 0 <= time < np.inf:
-            raise HintError(
-                f"time must be seconds from the start. Received: {self.time!r:.80}"
-            )
-
-
-def read_film_hints(path):
-    """Reads a JSON file of hints for a film.
-
-    Each is `{"x": 0.41, "y": 0.33, "color": "#2e5d34", "time": 12.4}`.
-
-    Returns:
-        A list of `FilmHint`.
-
-    Raises:
-        HintError: the file cannot be read; the message names it, and the entry.
-    """
-    try:
-        text = Path(path).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HintError(f"{path} cannot be read: {error}") from error
-    try:
-        entries = json.loads(text)
-        times = [entry.pop("time") for entry in entries]
-    except KeyError as error:
-        raise HintError(f'{path}: each hint of a film needs a "time".') from error
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        times, entries = [], None  # which `parse_hints` has the words for
-    hints = parse_hints(text if entries is None else json.dumps(entries), str(path))
-    made = []
-    for number, (hint, time) in enumerate(zip(hints, times, strict=True), 1):
-        try:
-            made.append(FilmHint(**asdict(hint), time=time))
-        except HintError as error:
-            raise HintError(f"{path}, entry {number}: {error}") from error
-    return made
 
 
 @dataclass
@@ -152,18 +89,67 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
 
 def _result(source, destination):
     if destination.is_dir() or not destination.suffix:
-        known = source.suffix.lower() in EXTENSIONS
+        known = source.suffix.lower() in ENDINGS
         destination = destination / (source.name if known else f"{source.stem}.mkv")
-    if destination.suffix.lower() not in EXTENSIONS:
+    if destination.suffix.lower() not in ENDINGS:
         raise FilmError(
             f"{destination} cannot be written: a film's ending must be one of "
-            f"{', '.join(EXTENSIONS)}."
+            f"{', '.join(ENDINGS)}."
         )
     if destination.exists():
         raise FileExistsError(
             f"{destination} is there already: name another file, or remove it."
         )
     return destination
+
+
+def find_films(folder):
+    """Returns the films below a folder, as a sorted list of paths."""
+    paths = (path for path in Path(folder).rglob("*") if is_film_name(path))
+    return sorted(path for path in paths if path.is_file())
+
+
+def colorize_films(colorizer, source, destination, strength=1.0):
+    """Colorizes all films below a folder into the same tree of folders.
+
+    A film whose result is there is left out. `reel.hints.json` beside `reel.mp4`
+    holds its hints.
+
+    Args:
+        colorizer: a `Colorizer`.
+        source, destination: folders.
+        strength: scales the colour.
+
+    Returns:
+        A list of texts: what became of each film that was to be done; and how many
+        have failed.
+    """
+    source, destination = Path(source).resolve(), Path(destination).resolve()
+    told, failed = [], 0
+    for film in find_films(source):
+        if film.is_relative_to(destination) and destination != source:
+            continue
+        folder = destination / film.relative_to(source).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        hints = film.with_suffix(".hints.json")
+        try:
+            told.append(
+                str(
+                    colorize_film(
+                        colorizer,
+                        film,
+                        folder,
+                        strength,
+                        read_film_hints(hints) if hints.exists() else (),
+                    )
+                )
+            )
+        except FileExistsError:
+            continue
+        except (OSError, ValueError) as error:
+            told.append(f"failed: {error}")
+            failed += 1
+    return told, failed
 
 
 class _Work:
@@ -177,11 +163,14 @@ class _Work:
         if film.interlaced:
             self.notes.insert(0, "it was interlaced, and is deinterlaced")
         self.view = _View(colorizer, film)
+        for hint in hints:
+            if not isinstance(hint, FilmHint):
+                raise HintError(f"A film's hints are of FilmHint. Received: {hint!r}")
         if hints:  # a generator that takes none says so before any work
             colorizer.encode_hints(list(hints), np.zeros(self.view.shape, np.float32))
         large = film.height * film.width > LARGE_PIXELS
         self.chunk = LARGE_CHUNK if large else CHUNK
-        self.pieces = _Pieces(destination, self._settings(hints))
+        self.pieces = Pieces(destination, self._settings(hints))
         self.hints = hints
 
     def _settings(self, hints):
@@ -220,7 +209,7 @@ class _Work:
         ):
             last = piece and Look(None, piece["luma"], sums=piece["sums"])
             looks = self._look(piece, done, hints)
-            writer = _PieceWriter(self.pieces, self.encoder, done, bar)
+            writer = PieceWriter(self.pieces, self.encoder, done, bar)
             under_way = None
             for chunk in steady(looks, last):
                 if under_way:
@@ -277,9 +266,13 @@ class _Work:
         if not self.hints:
             return {}
         options = {"desc": "following hints", "unit": "frame"} | _bar_options()
-        wanted = sorted(self.hints, key=lambda hint: getattr(hint, "time", 0))
+        with Film(self.film.path) as film:
+            times = (
+                float(frame.pts * film.time_base - film.start)
+                for frame in film.frames()
+            )
+            starts = find_frames(times, self.hints)
         with Film(self.film.path) as film, tqdm(**options) as bar:
-            starts = _find_frames(film, wanted)
 
             def lumas():
                 for frame in film.frames():
@@ -312,24 +305,6 @@ class _Work:
             raise FilmError(f"{self.destination} cannot be written: {error}") from error
         pieces.remove()
         return FilmReport(self.destination, len(pts), notes)
-
-
-def _find_frames(film, hints):
-    """The hints by the number of the frame that is shown at their time."""
-    starts, number = {}, 0
-    waiting = list(hints)
-    with Film(film.path) as looked_at:
-        times = ((n, f.pts * film.time_base) for n, f in enumerate(looked_at.frames()))
-        for number, time in times:
-            while waiting and waiting[0].time + film.start < time:
-                hint = waiting.pop(0)
-                place = hint.x, hint.y, hint.color
-                starts.setdefault(max(0, number - 1), []).append(place)
-            if not waiting:
-                break
-    for hint in waiting:
-        starts.setdefault(number, []).append((hint.x, hint.y, hint.color))
-    return starts
 
 
 class _View:
@@ -463,140 +438,3 @@ def _change_matrix(red_weight, blue_weight):
     weights = np.array([red_weight, 1 - red_weight - blue_weight, blue_weight])
     rgb -= weights @ rgb
     return np.stack([rgb[2] / 2 / (1 - blue_weight), rgb[0] / 2 / (1 - red_weight)])
-
-
-class _Pieces:
-    """The pieces of a result that are done, in a hidden folder beside it."""
-
-    def __init__(self, destination, settings):
-        self.folder = destination.with_name(f".{destination.name}.pieces")
-        settings, answer = settings
-        path = self.folder / "settings.json"
-        try:
-            before = json.loads(path.read_text("utf-8"))
-            same = before["settings"] == json.loads(json.dumps(settings))
-            same = same and np.allclose(before["answer"], answer, atol=_SAME_NETWORK)
-        except (OSError, ValueError, KeyError, TypeError):
-            same = False
-        if not same:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as temporary:
-                facts = {"settings": settings, "answer": answer}
-                temporary.write_text(json.dumps(facts), "utf-8")
-
-    def _paths(self):
-        paths, number = [], 0
-        while (path := self.folder / f"{number:06}.npz").exists():
-            paths.append(path)
-            number += 1
-        return paths
-
-    def __iter__(self):
-        for path in self._paths():
-            with np.load(path) as piece:
-                yield piece
-
-    def last(self):
-        """Returns the last piece, but its film, as a dictionary; None without any."""
-        paths = self._paths()
-        if not paths:
-            return None
-        with np.load(paths[-1]) as piece:
-            return {name: piece[name] for name in piece.files if name != "data"}
-
-    def add(self, **facts):
-        """Writes a piece, whole or not at all."""
-        path = self.folder / f"{len(self._paths()):06}.npz"
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **facts)
-
-    def packets(self):
-        """Yields (data, pts, is_keyframe) of all encoded frames, in their order."""
-        for piece in self:
-            data, start = piece["data"], 0
-            for size, pts, key in zip(
-                piece["sizes"], piece["pts"], piece["keys"], strict=True
-            ):
-                yield data[start : start + size].tobytes(), pts, key
-                start += size
-
-    def remove(self):
-        """Removes them all."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class _PieceWriter:
-    """Encodes frames, and writes a piece whenever one is full."""
-
-    def __init__(self, pieces, encoder, frames, bar):
-        self._pieces, self._encoder, self._bar = pieces, encoder, bar
-        self._frames, self._context = frames, None
-        self._packets, self._count, self._state = [], 0, None
-        self._last = 0, 0
-
-    def write(self, frame, planes):
-        """Encodes a `Frame` in its colours, (Cb, Cr)."""
-        if self._context is None:
-            self._context = self._encoder.start()
-        self._packets += self._context.encode(
-            self._encoder.fill(frame.pts, (frame.luma, *planes))
-        )
-        self._last = frame.pts, frame.duration
-        self._count += 1
-        self._bar.update()
-
-    def end_chunk(self, state):
-        """Notes what the next chunk goes on from: luma, sums, broken packets."""
-        self._state = state
-        if self._count >= PIECE:
-            self._close(end=False)
-
-    def finish(self, film):
-        """Writes what is left, and that it is the end."""
-        self._close(
-            end=True, notes=_describe_end(film, self._frames + self._count, *self._last)
-        )
-
-    def _close(self, end, notes=()):
-        packets = self._packets
-        if self._context is not None:
-            packets += self._context.encode(None)
-        self._frames += self._count
-        luma, sums, broken = self._state or (0, 0, 0)
-        self._pieces.add(
-            data=np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
-            sizes=np.array([packet.size for packet in packets], np.int64),
-            pts=np.array([packet.pts for packet in packets], np.int64),
-            keys=np.array([packet.is_keyframe for packet in packets], bool),
-            luma=luma,
-            sums=sums,
-            broken=broken,
-            frames=self._frames,
-            tail=self._last[1],
-            end=end,
-            notes=json.dumps(list(notes)),
-        )
-        self._packets, self._count, self._context = [], 0, None
-
-
-def _describe_end(film, frames, pts, duration):
-    notes = []
-    if film.broken:
-        notes.append(f"{film.broken} packets of it are damaged, and left out")
-    if film.seconds:
-        seconds = float(film.seconds)
-        ends = float((pts + duration) * film.time_base - film.start)
-        # Sound may be longer than the pictures.
-        short = ends < seconds - max(2, seconds / 50)
-        rest = f", at {ends:.1f} of {seconds:.1f} seconds"
-    else:
-        expected = film.expected or 0
-        short = frames < expected - max(2, expected // 100)
-        rest = f" of {expected:,} frames"
-    if film.breaks_off or short:
-        notes.append(
-            f"{film.path} breaks off after {frames:,}{rest}: it is done as far as it "
-            "can be read"
-        )
-    return notes

@@ -16,7 +16,8 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-EXTENSIONS = (".mp4", ".mkv", ".mov", ".webm")
+# Of results.
+ENDINGS = (".mp4", ".mkv", ".mov", ".webm")
 # So much before the place that is sought, decoding starts: seconds.
 RUN_UP = 2
 # Frames that are looked at to see whether a film is interlaced.

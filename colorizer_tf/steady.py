@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 
 # What the frame beside counts for, against the frame's own guess.
-DECAY = 0.9
+DECAY = 0.85
+# Guesses that differ take from each other's colour: it is given back, up to this.
+MOST_GAIN = 1.2
 # At such a difference of luma, and such a way off in pixels after going there and
 # back by the flow, half of it is carried.
 LUMA_TOLERANCE = 0.04
@@ -56,8 +58,8 @@ class Look:
         chroma: (Cb, Cr), float32 (h, w, 2); the frame's own, and then the steady
             one.
         link: the motion from the frame before; None where a shot begins.
-        sums: the weighted sum of the chroma of this frame and all before, and of
-            the weights, float32 (h, w, 3).
+        sums: the weighted sum of the chroma of this frame and all before, of how
+            vivid it is, and of the weights, float32 (h, w, 4).
     """
 
     frame: object
@@ -142,7 +144,7 @@ def steady(chunks, last=None):
     for chunk in chunks:
         for look in chunk:
             look.link = motion.link(last.luma, look.luma) if last else None
-            look.sums = _with_weight(look.chroma)
+            look.sums = _begin_sums(look.chroma)
             if look.link:
                 link = look.link
                 look.sums = look.sums + _carry(last.sums, link.back, link.back_weight)
@@ -154,8 +156,18 @@ def steady(chunks, last=None):
         yield _settle(waiting, [])
 
 
-def _with_weight(chroma):
-    return np.dstack([chroma, np.ones(chroma.shape[:2], np.float32)])
+def _begin_sums(chroma):
+    vivid = cv2.magnitude(*cv2.split(chroma))
+    return cv2.merge([*cv2.split(chroma), vivid, np.ones_like(vivid)])
+
+
+def _average(total):
+    """Returns the chroma of sums over frames, as vivid as the frames are."""
+    total = total[..., :3] / total[..., 3:]
+    chroma = np.ascontiguousarray(total[..., :2])
+    vivid = cv2.magnitude(*cv2.split(chroma)).mean()
+    gain = total[..., 2].mean() / max(vivid, 1e-6)
+    return chroma * np.float32(min(gain, MOST_GAIN))
 
 
 def _settle(chunk, following):
@@ -164,9 +176,9 @@ def _settle(chunk, following):
     for number, look in reversed(list(enumerate([*chunk, *following]))):
         if number < len(chunk):
             total = look.sums if later is None else look.sums + later
-            results.append(total[..., :2] / total[..., 2:])
+            results.append(_average(total))
         if look.link:
-            own = _with_weight(look.chroma)
+            own = _begin_sums(look.chroma)
             own = own if later is None else own + later
             later = _carry(own, look.link.on, look.link.on_weight)
         else:
