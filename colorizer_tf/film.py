@@ -20,7 +20,7 @@ from colorizer_tf.film_hints import FilmHint, find_frames, is_film_name, read_fi
 from colorizer_tf.folder import _bar_options
 from colorizer_tf.hints import Hint, HintError
 from colorizer_tf.photos import whole_file
-from colorizer_tf.pieces import PIECE, Pieces, PieceWriter
+from colorizer_tf.pieces import Pieces, PieceWriter
 from colorizer_tf.reel import (
     ENDINGS,
     LUMA_WEIGHTS,
@@ -90,7 +90,7 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
 def _result(source, destination):
     if destination.is_dir() or not destination.suffix:
         known = source.suffix.lower() in ENDINGS
-        destination = destination / (source.name if known else f"{source.stem}.mkv")
+        destination = destination / (source.name if known else f"{source.name}.mkv")
     if destination.suffix.lower() not in ENDINGS:
         raise FilmError(
             f"{destination} cannot be written: a film's ending must be one of "
@@ -185,7 +185,7 @@ class _Work:
             "hints": [asdict(hint) for hint in hints],
             "shape": [height, width],
             "encoder": [self.encoder.name, self.encoder.options],
-            "piece": [self.chunk, PIECE],
+            "chunk": self.chunk,
         }
         return settings, answer[::8, ::8].ravel().tolist()
 

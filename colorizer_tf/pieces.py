@@ -137,7 +137,7 @@ def _describe_end(film, frames, pts, duration):
         ends = float((pts + duration) * film.time_base - film.start)
         # Sound may be longer than the pictures.
         short = ends < seconds - max(2, seconds / 50)
-        rest = f", at {ends:.1f} of {seconds:.1f} seconds"
+        rest = f" frames, at {ends:.1f} of {seconds:.1f} seconds"
     else:
         expected = film.expected or 0
         short = frames < expected - max(2, expected // 100)
