@@ -446,6 +446,10 @@ def join(path, film, encoder, packets, pts, tail=0):
             not known.
     """
     options = {"avoid_negative_ts": "disabled"}
+    if path.suffix.lower() in (".mp4", ".mov"):
+        # The start of a film that does not begin at 0 would be cut to milliseconds.
+        unit = film.time_base.denominator
+        options["movie_timescale"] = str(unit * -(-1000 // unit))
     with av.open(str(path), "w", container_options=options) as output:
         video = output.add_stream(encoder.name, rate=film.rate)
         encoder.set_up(video.codec_context)

@@ -628,3 +628,17 @@ def test_the_command_takes_a_film_and_films_in_a_folder(film, tmp_path, capsys):
     assert "bad.mp4 cannot be read as a film" in told
     assert (out / "a.png").exists()
     assert len(probe(out / "reels/film.mp4")["rgb"]) == 45
+
+
+def test_the_notebook_makes_a_film_and_shows_a_strip(run_notebook, tmp_path):
+    build_tiny_generator().save(tmp_path / "generator.keras")
+
+    notebook = run_notebook(
+        "07_film", weights="generator.keras", output="out", frames=8
+    )
+
+    printed = str([cell.get("outputs") for cell in notebook.cells])
+    assert "sample_gray_colour.mp4: 8 frames" in printed
+    assert "image/png" in printed
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"sample_gray.mp4", "sample_gray_colour.mp4", "strip.png"}
