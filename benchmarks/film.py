@@ -143,8 +143,9 @@ def measure_flicker(colorizer, photos, frames):
 def show(name, rows):
     alone, steadied = np.mean(rows, axis=0)
     psnr = -10 * np.log10([alone[2], steadied[2]])
+    ratio = steadied[0] / max(alone[0], 1e-9)
     print(
-        f"{name:14} {alone[0]:8.3f} {steadied[0]:7.3f} {steadied[0] / max(alone[0], 1e-9):6.3f} "
+        f"{name:14} {alone[0]:8.3f} {steadied[0]:7.3f} {ratio:6.3f} "
         f"{steadied[1] / alone[1]:7.3f} {psnr[0]:.2f} -> {psnr[1]:.2f} dB"
     )
 
