@@ -3,6 +3,7 @@ from .archive import colorize_archive
 from .colorizer import Colorizer
 from .figures import plot_history, plot_palette, plot_photos, plot_rows
 from .files import find_photos
+from .film_hints import FilmHint, read_film_hints
 from .hints import (
     Hint,
     HintError,
@@ -48,6 +49,7 @@ from .training.workers import training_strategy, worker_folder
 __all__ = [
     "ColorizationGAN",
     "Colorizer",
+    "FilmHint",
     "Hint",
     "HintError",
     "Measures",
@@ -79,6 +81,7 @@ __all__ = [
     "plot_rows",
     "project_path",
     "read_hints",
+    "read_film_hints",
     "read_history",
     "read_original",
     "read_photo",

@@ -131,6 +131,16 @@ class Colorizer:
         """Colorizes all photos below a folder; see `folder.colorize_folder`."""
         return colorize_folder(self, source, destination, strength, extension)
 
+    def colorize_film(self, source, destination, strength=1.0, hints=()):
+        """Colorizes a film; see `film.colorize_film`.
+
+        Raises:
+            ImportError: PyAV is not installed.
+        """
+        from colorizer_tf.film import colorize_film
+
+        return colorize_film(self, source, destination, strength, hints)
+
     def working_shape(self, height, width):
         """The size, (h, w), at which the network sees a photo of this size."""
         if self.network.fixed_size:

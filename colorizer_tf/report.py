@@ -104,7 +104,7 @@ class Progress:
         self.report = Report(source, destination, names)
         self._names = names
         self._bar = tqdm(
-            desc="colorizing", total=len(names), unit="photo", **_bar_options()
+            desc="colorizing", total=len(names), unit="photo", **bar_options()
         )
         self._failed = 0
         self._waiting = False
@@ -148,7 +148,8 @@ class Progress:
         self._bar.update()
 
 
-def _bar_options():
+def bar_options():
+    """Returns how `tqdm` shows itself: to people, or as lines of a log."""
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
         return {"mininterval": 1}
     return {"mininterval": 30, "file": _Lines(), "ncols": 80}
