@@ -366,7 +366,7 @@ def test_the_figures(service):
 
 def test_nothing_of_a_photo_lies_on_the_disk_by_its_answer(service):
     # From memory or, like this one, from a file: its name has gone by the first byte.
-    files = {"photo": ("a.png", encode((2000, 2000)))}
+    files = {"photo": ("a.png", encode((1200, 1500)))}
     with httpx.stream("POST", f"{service.url}/api/colorize", files=files) as response:
         assert response.status_code == 200
         assert service.is_tidy()
@@ -410,7 +410,7 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
             time.sleep(0.2)
 
     # They take longer to colorize than to send.
-    photos = [encode((1500, 2000), seed) for seed in range(12)]
+    photos = [encode((1000, 1500), seed) for seed in range(8)]
 
     def ask(photo):
         return httpx.post(f"{url}/api/colorize", files={"photo": photo}, timeout=120)

@@ -97,9 +97,9 @@ def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
         connection.sendall(head % len(body) + body)
         wait_for(lambda: len(running.store.queue) == 1)
         wait_for(lambda: not len(running.store.queue), 60)
-        assert running.is_tidy()
-        figures = httpx.get(f"{running.url}/metrics").text
-        assert 'route="/api/colorize",status="499"} 1.0' in figures
+        wait_for(running.is_tidy)
+        gone = 'route="/api/colorize",status="499"} 1.0'
+        wait_for(lambda: gone in httpx.get(f"{running.url}/metrics").text)
     connection.close()
 
 

@@ -6,6 +6,11 @@ export const isHints = (file) => /\.json$/i.test(file.name);
 // Of a folder, what looks like a photo is taken; what was named by itself, always.
 const isPhoto = (file) => PHOTO.test(file.name) && !file.name.startsWith(".");
 
+const sortFolder = (files) =>
+  files
+    .filter((file) => isPhoto(file) || isHints(file))
+    .sort((one, other) => one.webkitRelativePath.localeCompare(other.webkitRelativePath));
+
 const readFolder = async (folder) => {
   const reader = folder.createReader();
   const entries = [];
@@ -65,7 +70,7 @@ export const listen = (take) => {
     input.addEventListener("change", () => {
       const files = [...input.files];
       input.value = "";
-      take(id === "folder" ? files.filter((file) => isPhoto(file) || isHints(file)) : files);
+      take(id === "folder" ? sortFolder(files) : files);
     });
   }
   for (const button of document.querySelectorAll("[data-choose]")) {

@@ -239,6 +239,7 @@ stage.addEventListener("nudge", ({detail: {index, x, y}}) => {
 });
 stage.addEventListener("delete", ({detail}) => removeDot(detail));
 stage.addEventListener("dot", ({detail: index}) => {
+  if (!photo().hints[index]) return;
   if (panel.picking) {
     panel.setPicking(false);
   } else {

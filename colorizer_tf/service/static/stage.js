@@ -116,11 +116,15 @@ export class Stage extends EventTarget {
   #sizes() {
     const {clientWidth: width, clientHeight: height} = this.box;
     const {naturalWidth: w, naturalHeight: h} = this.images.gray;
-    const fit = Math.min(width / w, height / h) || 1;
+    const fit = Math.min(width / w, height / h);
     return {width, height, w: w * fit * this.zoom, h: h * fit * this.zoom};
   }
 
   layout() {
+    if (this.picture.hidden || !this.images.gray.naturalWidth) {
+      this.divider.hidden = true;
+      return;
+    }
     const {width, height, w, h} = this.#sizes();
     // Nothing is shown beside the picture as long as it fills the stage.
     const half = {x: Math.min(0.5, width / w / 2), y: Math.min(0.5, height / h / 2)};
@@ -131,7 +135,7 @@ export class Stage extends EventTarget {
     Object.assign(this.picture.style, {
       width: `${w}px`, height: `${h}px`, left: `${left}px`, top: `${top}px`,
     });
-    this.divider.hidden = !this.comparing || this.picture.hidden || this.images.colour.hidden;
+    this.divider.hidden = !this.comparing || this.images.colour.hidden;
     this.divider.style.left = `${100 * this.split}%`;
     const hidden = this.comparing ? between(0, (this.split * width - left) / w, 1) : 0;
     this.images.colour.style.clipPath = `inset(0 0 0 ${100 * hidden}%)`;
@@ -156,6 +160,7 @@ export class Stage extends EventTarget {
   }
 
   zoomBy(factor, at = null) {
+    if (this.picture.hidden) return;
     const before = at && this.#placeOf(at);
     this.zoom = between(1, this.zoom * factor, LARGEST);
     this.layout();
@@ -167,6 +172,7 @@ export class Stage extends EventTarget {
   }
 
   panBy(x, y) {
+    if (this.picture.hidden) return;
     const {w, h} = this.#sizes();
     this.#center = {x: this.#center.x - x / w, y: this.#center.y - y / h};
     this.layout();
@@ -225,13 +231,17 @@ export class Stage extends EventTarget {
     this.zoomBy(distance(event) / Math.max(1, distance(before)), middle);
   }
 
+  #isDouble(event) {
+    const last = this.#lastTap;
+    return last && event.timeStamp - last.timeStamp < DOUBLE.milliseconds
+      && Math.hypot(event.clientX - last.clientX, event.clientY - last.clientY) < DOUBLE.pixels;
+  }
+
   #tap(event) {
     const place = this.#placeOf(event);
     if (place.x < 0 || place.x > 1 || place.y < 0 || place.y > 1) return;
-    const last = this.#lastTap;
+    const isDouble = this.#isDouble(event);
     this.#lastTap = event;
-    const isDouble = last && event.timeStamp - last.timeStamp < DOUBLE.milliseconds
-      && Math.hypot(event.clientX - last.clientX, event.clientY - last.clientY) < DOUBLE.pixels;
     if (!isDouble) {
       this.tell("tap", {x: round(place.x), y: round(place.y)});
       return;
@@ -317,7 +327,10 @@ export class Stage extends EventTarget {
     dot.textContent = index + 1;
     dot.addEventListener("click", () => this.tell("dot", index));
     dot.addEventListener("pointerdown", (event) => {
-      if (!event.button) this.#dragDot(dot, index, event);
+      if (event.button) return;
+      // The second click of two meets the dot that the first one has set.
+      if (this.#isDouble(event)) this.#tap(event);
+      else this.#dragDot(dot, index, event);
     });
     dot.addEventListener("keydown", (event) => {
       if (event.key in ARROWS) {
