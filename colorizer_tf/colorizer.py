@@ -10,7 +10,12 @@ import tensorflow as tf
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import HINT_STRIDE, correct_chroma, encode_hints
+from colorizer_tf.hints import (
+    HINT_STRIDE,
+    correct_chroma,
+    encode_hints,
+    share_of_hints,
+)
 from colorizer_tf.photos import read_gray, to_gray, write_photo
 from colorizer_tf.upsampling import paint_chroma
 
@@ -120,8 +125,8 @@ class Colorizer:
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
                 (H, W, 4), whose own colours and transparency are dropped.
-            strength: scales the colour that is predicted, not that of the hints;
-                but 0 gives the gray photo.
+            strength: scales the colour that is predicted, not that of the hints:
+                0 gives the gray photo, or one that they alone colour.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -133,7 +138,7 @@ class Colorizer:
         """
         gray = to_gray(photo)
         luma = self.shrink(gray)
-        cells = self.encode_hints(hints, luma, strength)
+        cells = self.encode_hints(hints, luma)
         (chroma,) = self.predict_chroma([luma], [cells])
         return paint_chroma(gray, luma, chroma, strength)
 
@@ -201,13 +206,12 @@ class Colorizer:
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
-    def encode_hints(self, hints, luma, strength=1.0):
+    def encode_hints(self, hints, luma):
         """Returns what `predict_chroma` is told of a photo's hints.
 
         Args:
             hints: a list of `Hint`.
             luma: the photo, as `shrink` returns it.
-            strength: what its chroma will be scaled by.
 
         Returns:
             float32 (h', w', 3), see `hints.encode_hints`; None without hints.
@@ -222,7 +226,7 @@ class Colorizer:
                 "This generator takes no hints: train one with "
                 "build_generator(hints=True), or take the one in the package."
             )
-        return encode_hints(hints, luma, strength)
+        return encode_hints(hints, luma)
 
     def predict_chroma(self, lumas, hints=None):
         """Runs the network on photos that share one `network_shape`.
@@ -232,12 +236,28 @@ class Colorizer:
             hints: for each photo what `encode_hints` returns, or None.
 
         Returns:
-            A list of chroma (Cb, Cr), float32 (h, w, 2).
+            A list of chroma (Cb, Cr), float32 (h, w, 2); with hints (h, w, 3), see
+            `hints.scale_chroma`.
         """
         # What is missing to the network's size is filled by mirroring the edge,
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
         hints = hints or [None] * len(lumas)
+        chromas = [
+            chroma[: len(luma), : luma.shape[1]]
+            for chroma, luma in zip(self._run(batch, hints), lumas, strict=True)
+        ]
+        hinted = [at for at, cells in enumerate(hints) if cells is not None]
+        if hinted:  # what hints reach is what the network makes otherwise for them
+            plain = self._run(batch[hinted], [None] * len(hinted))
+            for at, own in zip(hinted, plain, strict=True):
+                own = own[: len(lumas[at]), : lumas[at].shape[1]]
+                chroma, near = correct_chroma(chromas[at], hints[at], lumas[at])
+                chromas[at] = np.dstack([chroma, share_of_hints(chroma, near, own)])
+        return chromas
+
+    def _run(self, batch, hints):
+        """The network's chroma, (B, H, W, 2), of photos of its own size."""
         inputs = [batch, _stack_hints(hints, batch)] if self.takes_hints else batch
         rgb = np.asarray(self.network(inputs), np.float32)
         if rgb.shape != (*batch.shape[:3], 3) or not np.isfinite(rgb).all():
@@ -245,13 +265,7 @@ class Colorizer:
                 f"The generator must return finite RGB of shape {batch.shape[:3]} + "
                 f"(3,). Received: shape {rgb.shape}, or NaN."
             )
-        chromas = []
-        for chroma, luma, cells in zip(rgb @ _RGB_TO_CHROMA, lumas, hints, strict=True):
-            chroma = chroma[: len(luma), : luma.shape[1]]
-            chromas.append(
-                chroma if cells is None else correct_chroma(chroma, cells, luma)
-            )
-        return chromas
+        return rgb @ _RGB_TO_CHROMA
 
     def _compile(self, network):
         """One graph for all sizes, or one for each where the model needs to know."""
@@ -277,8 +291,7 @@ def _stack_hints(hints, batch):
     for given, cells in zip(stacked, hints, strict=True):
         if cells is not None:
             given[: cells.shape[0], : cells.shape[1]] = cells
-    # No chroma is outside of this, but one that was divided by a low strength.
-    return np.clip(stacked, [0, -0.5, -0.5], [1, 0.5, 0.5])
+    return stacked
 
 
 def _input_shapes(generator):

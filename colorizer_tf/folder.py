@@ -330,7 +330,7 @@ class Work:
         hints = read_hints(self.hints) if self.hints else ()
         self.source = read_gray(self.photo)
         self.luma = colorizer.shrink(self.source.gray)
-        self.cells = colorizer.encode_hints(hints, self.luma, strength)
+        self.cells = colorizer.encode_hints(hints, self.luma)
 
     def write(self, strength):
         rgb = paint_chroma(self.source.gray, self.luma, self.chroma, strength)

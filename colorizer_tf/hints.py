@@ -24,11 +24,15 @@ HINT_STRIDE = 4
 MOST_HINTS = 1000
 MOST_TRAINING_HINTS = 100
 HINTED_SHARE = 0.6
-LOWEST_STRENGTH = 1e-3
 # Of a correction: its distances are in cells; this much luma is as far as one.
 REACH = 6
 BLENDING = 3
 LUMA_OF_A_STEP = 0.05
+# A prediction that hints change by less than the first share of its chroma is the
+# network's own; by more than the second, it is theirs.
+OWN, THEIRS = 0.25, 0.75
+LEAST_CHROMA = 0.02
+_SCALES = np.linspace(0, 2, 65, dtype=np.float32)[:, None]
 
 
 class HintError(ValueError):
@@ -157,22 +161,19 @@ def write_hints(path, hints):
         temporary.write_text(format_hints(hints), "utf-8")
 
 
-def encode_hints(hints, luma, strength=1.0):
+def encode_hints(hints, luma):
     """Returns what the network is told of hints for a photo that it sees.
 
-    Of several hints in a cell, the last counts. A colour that is more vivid than
-    the photo's luma leaves room for is what becomes of it there.
+    Of several hints in a cell, the last counts. A colour looks as vivid as it does by
+    itself, in light and in shade; or as the photo's luma leaves room for.
 
     Args:
         hints: a list of `Hint`.
         luma: the photo, float32 (h, w), in [0, 1].
-        strength: what the predicted chroma will be scaled by: the hints' is divided
-            by it, so that they keep their colour.
 
     Returns:
         float32 (ceil(h / 4), ceil(w / 4), 3).
     """
-    strength = max(strength, LOWEST_STRENGTH)
     height, width = luma.shape
     cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
     for hint in hints:
@@ -181,10 +182,26 @@ def encode_hints(hints, luma, strength=1.0):
         row, column = row // HINT_STRIDE, column // HINT_STRIDE
         top, left = row * HINT_STRIDE, column * HINT_STRIDE
         local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
-        rgb = join_luma_chroma(np.float32([local]), rgb_to_chroma(hint.rgb))
-        cb, cr = np.asarray(rgb_to_chroma(np.asarray(rgb))) / strength
-        cells[row, column] = 1, cb, cr
+        cells[row, column] = 1, *_fit_to_luma(hint.rgb, local)
     return cells
+
+
+def _fit_to_luma(rgb, luma):
+    """The chroma that has the perceived chroma (CIE) of a colour at another luma."""
+    tried = np.asarray(
+        join_luma_chroma(
+            np.full_like(_SCALES, luma), _SCALES * np.asarray(rgb_to_chroma(rgb))
+        )
+    )
+    rgbs = np.concatenate([tried, rgb[None]])[None]
+    perceived = np.hypot(*cv2.split(cv2.cvtColor(rgbs, cv2.COLOR_RGB2LAB))[1:])[0]
+    # Where there is no room for more, it stays as it is.
+    reached = np.maximum.accumulate(perceived[:-1])
+    scale = np.interp(perceived[-1], reached, _SCALES[:, 0])
+    fitted = join_luma_chroma(
+        np.float32([luma]), np.float32(scale) * np.asarray(rgb_to_chroma(rgb))
+    )
+    return np.asarray(rgb_to_chroma(np.asarray(fitted)))
 
 
 def correct_chroma(chroma, cells, luma):
@@ -201,7 +218,8 @@ def correct_chroma(chroma, cells, luma):
         luma: the photo, float32 (h, w), in [0, 1].
 
     Returns:
-        float32 (h, w, 2).
+        Chroma, float32 (h, w, 2), and how near each pixel is to a hint, (h, w): 1 at
+        one, 0 far away.
     """
     height, width = cells.shape[:2]
     to_cells = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_AREA)
@@ -217,7 +235,40 @@ def correct_chroma(chroma, cells, luma):
     blend = weight.T @ missed / (weight.sum(axis=0)[:, None] + 1e-12)
     fade = np.exp(-((distance.min(axis=0) / REACH) ** 2) / 2)
     correction = np.float32(blend * fade[:, None]).reshape(height, width, 2)
-    return chroma + cv2.resize(correction, chroma.shape[1::-1])
+    fade = np.float32(fade).reshape(height, width)
+    size = chroma.shape[1::-1]
+    return chroma + cv2.resize(correction, size), cv2.resize(fade, size)
+
+
+def share_of_hints(chroma, near, own):
+    """Returns how much of a prediction is due to its hints, (h, w), from 0 to 1.
+
+    Args:
+        chroma, near: as `correct_chroma` returns them.
+        own: what the network predicts without hints, float32 (h, w, 2).
+    """
+
+    def size(planes):
+        return np.linalg.norm(planes, axis=-1)
+
+    most = np.maximum(np.maximum(size(chroma), size(own)), LEAST_CHROMA)
+    changed = (size(chroma - own) / most - OWN) / (THEIRS - OWN)
+    return np.maximum(near, np.clip(changed, 0, 1))
+
+
+def scale_chroma(chroma, strength):
+    """Scales the network's own colours; those of hints keep theirs.
+
+    Args:
+        chroma: (Cb, Cr), (h, w, 2); with hints, their share is a third plane.
+        strength: at 0, hints alone colour the photo.
+
+    Returns:
+        (Cb, Cr), (h, w, 2).
+    """
+    if chroma.shape[-1] == 2:
+        return strength * chroma
+    return chroma[..., :2] * (strength + (1 - strength) * chroma[..., 2:])
 
 
 def _link_neighbours(luma):

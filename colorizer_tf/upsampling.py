@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED
+from colorizer_tf.hints import scale_chroma
 
 CHROMA_SUBSAMPLING = 4
 SIGMA = 0.8
@@ -28,16 +29,16 @@ def paint_chroma(gray, luma, chroma, strength=1.0):
     Args:
         gray: uint8 or uint16, (H, W).
         luma: the photo scaled down, float32 (h, w), in [0, 1].
-        chroma: (Cb, Cr) of the small version, float32 (h, w, 2).
-        strength: scales the colour; 0 gives the gray photo.
+        chroma: (Cb, Cr) of the small version, float32 (h, w, 2); (h, w, 3) with
+            hints, see `hints.scale_chroma`.
+        strength: scales the colour; 0 gives the gray photo, or its hints alone.
 
     Returns:
         RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
         within a level.
     """
     check_strength(strength)
-    slope, offset = fit_chroma(luma, chroma)
-    return paint(gray, strength * slope, strength * offset)
+    return paint(gray, *fit_chroma(luma, scale_chroma(chroma, strength)))
 
 
 def check_strength(strength):

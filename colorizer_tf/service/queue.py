@@ -209,7 +209,7 @@ class PhotoQueue:
             task.chroma = np.zeros((*task.luma.shape, 2), np.float32)
             self._start(self._write, task)
             return
-        task.cells = self.colorizer.encode_hints(task.hints, task.luma, task.strength)
+        task.cells = self.colorizer.encode_hints(task.hints, task.luma)
         with self._changed:
             self._ready.append(task)
 
