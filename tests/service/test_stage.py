@@ -108,6 +108,7 @@ def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos)
     page = open_page("en-US")
     used = Page(page, photos[0])
     used.set(0.25, 0.3, GREEN)
+    page.wait_for_timeout(400)  # sooner it would be a double click
     page.mouse.move(*used.point(0.25, 0.3))
     page.mouse.down()
     page.mouse.move(*used.point(0.5, 0.4))
