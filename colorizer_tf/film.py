@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorizer_tf.film_hints import FilmHint, find_frames, is_film_name, read_film_hints
-from colorizer_tf.report import bar_options
-from colorizer_tf.hints import Hint, HintError
 from colorizer_tf.files import atomic_write
+from colorizer_tf.film_hints import FilmHint, find_frames, is_film_name, read_film_hints
+from colorizer_tf.hints import Hint, HintError
+from colorizer_tf.painting import check_strength, fit_chroma
 from colorizer_tf.pieces import Pieces, PieceWriter
 from colorizer_tf.reel import (
     ENDINGS,
@@ -30,8 +30,8 @@ from colorizer_tf.reel import (
     check_container,
     join,
 )
+from colorizer_tf.report import bar_options
 from colorizer_tf.steady import Look, follow_hints, steady
-from colorizer_tf.painting import check_strength, fit_chroma
 
 # Frames that go through the network together; a chunk is looked at as a whole, and
 # three are in memory at a time.

@@ -6,7 +6,7 @@ pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
 from running import encode, wait_for
 
-from colorizer_tf.service import batching
+from colorizer_tf.service import queue as queue_module
 
 
 @pytest.fixture
@@ -16,15 +16,15 @@ def make_tasks(tmp_path):
         for number, shape in enumerate(shapes):
             path = tmp_path / f"{number}.png"
             path.write_bytes(encode(shape, number))
-            tasks.append(batching.Task(path, tmp_path / f"{number}_.png", shape))
+            tasks.append(queue_module.Task(path, tmp_path / f"{number}_.png", shape))
         return tasks
 
     return make
 
 
 def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch):
-    monkeypatch.setattr(batching, "MAX_LANE_PIXELS", 3000)
-    queue = batching.PhotoQueue(slow_colorizer)
+    monkeypatch.setattr(queue_module, "MAX_LANE_PIXELS", 3000)
+    queue = queue_module.PhotoQueue(slow_colorizer)
     tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
     queue.submit(tasks)
     # Of the large ones, one at a time is at work.
@@ -40,13 +40,13 @@ def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch
 
 
 def test_the_queue_is_bounded_in_pixels_and_can_be_closed(slow_colorizer, make_tasks):
-    queue = batching.PhotoQueue(slow_colorizer, max_pixels=3000)
+    queue = queue_module.PhotoQueue(slow_colorizer, max_pixels=3000)
     first, second = make_tasks([(60, 70), (40, 50)])
     queue.submit([first])  # an empty queue takes a photo of any size
-    with pytest.raises(batching.QueueFullError):
+    with pytest.raises(queue_module.QueueFullError):
         queue.submit([second])
     slow_colorizer.go.set()
     queue.close()
     assert first.result.is_file()
-    with pytest.raises(batching.QueueFullError):
+    with pytest.raises(queue_module.QueueFullError):
         queue.submit([second])

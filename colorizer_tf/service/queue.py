@@ -1,17 +1,29 @@
 """Photos of many clients through one network: a bounded queue, and batches."""
 
+import logging
 import os
+import shutil
+import tempfile
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from colorizer_tf.folder import NETWORK_PIXELS
 from colorizer_tf.painting import paint_chroma
 from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray, write_photo
+from colorizer_tf.service.validation import (
+    RequestError,
+    check_photo,
+    result_name,
+    safe_name,
+    unique_name,
+)
 
 # A lane has so many pixels at work at most, or one photo. Photos of more than half
 # of that have a lane of their own: all others go past them.
@@ -19,6 +31,11 @@ MAX_LANE_PIXELS = 2**26
 # While files are read and written, photos for the network gather for so long:
 # it is at its best with several.
 BATCH_DELAY_SECONDS = 0.03
+# So much of the disk is left free.
+MIN_FREE_BYTES = 2**31
+# What could not be colorized, among several photos.
+REPORT = "report.txt"
+_log = logging.getLogger("uvicorn.error")
 
 
 class QueueFullError(Exception):
@@ -37,8 +54,10 @@ class Task:
         photo: the file.
         result: the file to be written, in the format of its extension.
         size: the photo's (height, width), as its file says.
-        strength: scales the colour.
+        strength: scales the colour; 0 without hints is the gray photo.
         hints: a list of `Hint`: colours that places of the photo have.
+        longest_side: the result has so many pixels a side at most; None for the
+            photo's own size.
         future: of `result`, or of the error: `PhotoError` for a damaged
             photo, `TaskCancelledError` or a cancelled future after `cancel`.
     """
@@ -48,6 +67,7 @@ class Task:
     size: tuple[int, int]
     strength: float = 1.0
     hints: list = field(default_factory=list)
+    longest_side: int | None = None
     future: Future = field(default_factory=Future)
     cancelled: bool = False
     source: GrayPhoto | None = None
@@ -183,8 +203,12 @@ class PhotoQueue:
             self._changed.notify_all()
 
     def _read(self, task):
-        task.source = read_gray(task.photo)
+        task.source = scale_down(read_gray(task.photo), task.longest_side)
         task.luma = self.colorizer.shrink(task.source.gray)
+        if not task.strength and not task.hints:  # the network has no say in it
+            task.chroma = np.zeros((*task.luma.shape, 2), np.float32)
+            self._start(self._write, task)
+            return
         task.cells = self.colorizer.encode_hints(task.hints, task.luma, task.strength)
         with self._changed:
             self._ready.append(task)
@@ -230,3 +254,138 @@ class PhotoQueue:
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
         task.source = task.luma = task.cells = task.chroma = None
         task.future.set_result(task.result)
+
+
+def scale_down(photo, longest_side):
+    """Returns a `GrayPhoto` with so many pixels a side at most."""
+    height, width = photo.gray.shape
+    scale = (longest_side or max(height, width)) / max(height, width)
+    if scale >= 1:
+        return photo
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    gray, alpha = (
+        plane if plane is None else cv2.resize(plane, size, None, 0, 0, cv2.INTER_AREA)
+        for plane in (photo.gray, photo.alpha)
+    )
+    return replace(photo, gray=gray, alpha=alpha)
+
+
+@dataclass
+class Job:
+    """One photo of a request.
+
+    Attributes:
+        photo: its name, as reasons call it.
+        name: of the result, safe as the name of a file.
+        task: in the queue; None if the photo was not taken.
+        error: why there is no result.
+    """
+
+    photo: str
+    name: str = ""
+    task: Task | None = None
+    error: RequestError | None = None
+
+
+class JobStore:
+    """Takes photos from clients, and tells what became of them.
+
+    Args:
+        colorizer: a `Colorizer`.
+        limits: `Limits`.
+
+    Attributes:
+        folder: a temporary folder, all that is ever written lies in it.
+        queue: the `PhotoQueue`.
+        registry: of the figures for Prometheus.
+    """
+
+    def __init__(self, colorizer, limits):
+        self.limits = limits
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="colorizer_tf_", ignore_cleanup_errors=True
+        )
+        self.folder = Path(self._temporary.name)
+        self.queue = PhotoQueue(colorizer, limits.queue_photos)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.photos = Counter(
+            "colorizer_photos",
+            "Photos, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        Gauge(
+            "colorizer_queue_photos",
+            "Photos waiting or at work",
+            registry=self.registry,
+        ).set_function(lambda: len(self.queue))
+
+    def close(self):
+        """Finishes all photos and removes the temporary folder."""
+        self.queue.close()
+        self._temporary.cleanup()
+
+    def submit(self, photos, folder, photo_format=None, **options):
+        """Looks at photo files and puts those that are photos into the queue.
+
+        Args:
+            photos: (path, name) of each; the name is the client's.
+            folder: where the results go.
+            photo_format: of the results; by default that of each photo.
+            **options: strength, hints and longest_side, as `Task` has them.
+
+        Returns:
+            A `Job` for each photo.
+
+        Raises:
+            RequestError: the queue is full, these are too many, or there are hints
+                and the generator takes none.
+        """
+        if len(photos) > self.limits.photos:
+            reason = f"At most {self.limits.photos} photos at a time."
+            raise RequestError(413, "too_many_photos", reason)
+        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
+            raise RequestError(503, "full", "The disk is full; try again later.")
+        if options.get("hints") and not self.queue.colorizer.takes_hints:
+            reason = "hints: this generator takes none."
+            raise RequestError(422, "wrong_hints", reason)
+        jobs, taken = [], {REPORT}
+        for path, name in photos:
+            job = Job(safe_name(name))
+            jobs.append(job)
+            try:
+                extension, size = check_photo(
+                    path,
+                    job.photo,
+                    photo_format,
+                    options.get("longest_side"),
+                    self.limits,
+                )
+            except RequestError as error:
+                job.error = error
+                continue
+            job.name = unique_name(result_name(name, extension), taken)
+            job.task = Task(Path(path), Path(folder) / job.name, size, **options)
+        try:
+            self.queue.submit([job.task for job in jobs if job.task])
+        except QueueFullError as error:
+            reason = "Too many photos are waiting; try again in a moment."
+            raise RequestError(503, "full", reason) from error
+        return jobs
+
+    def finish(self, job):
+        """Notes in a job, whose task is done, why there is no result."""
+        error = None
+        if job.task:
+            cancelled = job.task.future.cancelled()
+            error = TaskCancelledError() if cancelled else job.task.future.exception()
+        if isinstance(error, PhotoError):
+            reason = f"{job.photo} cannot be read: damaged, or of a rare kind."
+            job.error = RequestError(400, "damaged", reason)
+        elif error:
+            if not isinstance(error, TaskCancelledError):
+                _log.error("A photo failed: %s", type(error).__name__)
+            reason = f"{job.photo} could not be colorized."
+            job.error = RequestError(500, "failed", reason)
+        self.photos.labels(job.error.code if job.error else "done").inc()
