@@ -71,8 +71,10 @@ def cluster(bucket_server, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def colorizer(build_vivid_generator):
-    return ct.Colorizer(build_vivid_generator(hints=True), working_size=32)
+def colorizer(build_vivid_generator, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "generator.keras"
+    build_vivid_generator(hints=True).save(path)
+    return ct.Colorizer.load(path, working_size=32)
 
 
 def save(path, height=40, width=50, seed=0, dtype=np.uint8):

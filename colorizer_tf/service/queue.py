@@ -15,8 +15,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from colorizer_tf.folder import NETWORK_PIXELS
-from colorizer_tf.painting import paint_chroma
-from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray, write_photo
+from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray
+from colorizer_tf.pipeline import Photo
 from colorizer_tf.service.validation import (
     RequestError,
     check_photo,
@@ -247,9 +247,9 @@ class PhotoQueue:
             return batch
 
     def _write(self, task):
-        rgb = paint_chroma(task.source.gray, task.luma, task.chroma, task.strength)
+        photo = Photo(task.source, task.luma, task.cells, task.strength, task.chroma)
         try:
-            write_photo(task.result, rgb, task.source)
+            photo.write(task.result)
         except PhotoError as error:  # not the photo's fault, which has been read
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
         task.source = task.luma = task.cells = task.chroma = None

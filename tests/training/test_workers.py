@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from test_training import Kill, arrays
+from test_runs import Kill, arrays
 from tiny_networks import build_tiny_generator
 
 import colorizer_tf as ct
@@ -27,6 +27,7 @@ from colorizer_tf.training.runs import CHECKPOINT
 from colorizer_tf.training.workers import require_same
 
 PROJECT = Path(ct.__file__).parents[1]
+TESTS = Path(__file__).parents[1]
 EPOCHS = 2
 
 
@@ -107,7 +108,7 @@ def start_workers(*commands):
             env=os.environ
             | {
                 "TF_CONFIG": config,
-                "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT}/tests",
+                "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, TESTS))),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
