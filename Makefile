@@ -1,5 +1,5 @@
-# make run: everything set up, a generator trained on the sample, and evaluated;
-#           the sample coloured by the generator in the box
+# make run: everything set up; the sample colored by the generator of the package;
+#           a generator trained on the sample, and evaluated
 # make test: everything set up, a browser too where that can be, lint and tests
 # make photos: the project's own photos, downloaded to data/photos
 PYTHON ?= python3
@@ -11,14 +11,14 @@ RUN = runs/sample
 
 run: $(VENV)/installed
 	mkdir -p $(RUN)
+	$(BIN)/papermill --log-output notebooks/04_colorize.ipynb $(RUN)/04_colorize.ipynb \
+		-p output $(RUN)/colorized
+	@echo "In color, by the generator of the package: $(RUN)/colorized"
 	$(BIN)/papermill --log-output notebooks/02_train.ipynb $(RUN)/02_train.ipynb \
 		-p photos sample -p run_dir $(RUN) -p batch_size 32 -p epochs 40
 	$(BIN)/papermill --log-output notebooks/03_evaluate.ipynb $(RUN)/03_evaluate.ipynb \
 		-p runs $(RUN) -p check True
-	$(BIN)/papermill --log-output notebooks/04_colorize.ipynb $(RUN)/04_colorize.ipynb \
-		-p output $(RUN)/colorized
 	@echo "Learned just now: $(RUN)/test_photos.png"
-	@echo "By the generator in the box: $(RUN)/colorized"
 
 test: $(VENV)/installed browser
 	$(BIN)/ruff check
@@ -37,9 +37,13 @@ browser:
 photos: $(VENV)/installed
 	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"
 
+# uv takes a tenth of pip's time; where it cannot be had, or fails, pip does it.
 $(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet uv \
+		&& $(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]" \
+		|| { echo "uv failed: pip installs instead, which takes minutes."; \
+			$(BIN)/python -m pip install --quiet --editable ".[dev]"; }
 	touch $@
 
 clean:

@@ -24,8 +24,10 @@ import numpy as np
 from PIL import Image
 from colorize import make_small_photos, peak_gigabytes
 from colorizer_tf import folder as folder_module
-from colorizer_tf.account import RECORD, Account, Folder
-from colorizer_tf.folder import Progress, list_photos
+from colorizer_tf.account import RECORD, Account
+from colorizer_tf.folder import list_photos
+from colorizer_tf.places import Folder
+from colorizer_tf.report import Progress
 
 FOLDERS = (1_000, 10_000, 100_000)
 IN_A_FOLDER = 1000
@@ -40,7 +42,6 @@ def in_a_process(measure, *args):
 
 def load():
     colorizer = ct.Colorizer.pretrained()
-    colorizer.freeze()
     return colorizer
 
 

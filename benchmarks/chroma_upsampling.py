@@ -19,7 +19,7 @@ import skimage.data
 
 import colorizer_tf as ct
 from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED, colourfulness
-from colorizer_tf.upsampling import CHROMA_SUBSAMPLING, fit_chroma, paint
+from colorizer_tf.painting import CHROMA_SUBSAMPLING, fit_chroma, paint
 
 EMBEDDED = ("astronaut.png", "coffee.png", "rocket.jpg", "chelsea.png", "retina.jpg")
 EMBEDDED += ("motorcycle_left.png",)

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from colorizer_tf import encoder
+from colorizer_tf.training import encoder
 
 EPSILON = 1e-3
 STORAGES = {"FloatStorage": np.dtype("f4"), "LongStorage": np.dtype("i8")}
-HEAD = Path(__file__).parents[1] / "tests/efficientnet_lite0_head.npz"
+HEAD = Path(__file__).parents[1] / "tests/training/efficientnet_lite0_head.npz"
 
 
 def main():

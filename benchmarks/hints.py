@@ -2,8 +2,8 @@
 
 Photos of several sizes, made of the embedded sample, are dropped on the page, and
 colours are set at random places, a second apart. Two times are taken: until the
-small result is seen, and, for the last click, until the full-size file can be
-downloaded. It needs Chromium, as the tests of the page do.
+picture shows the colour, and, after the last click, until the file at full size has
+been downloaded. It needs Chromium, as the tests of the page do.
 
     python benchmarks/hints.py --weights runs/mine/generator.keras
 """
@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import colorizer_tf as ct
@@ -25,47 +26,41 @@ from service import start_service
 SIZES = ((150, 150), (1600, 1250), (4000, 3000))
 PAUSE_MILLISECONDS = 1000
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-# Clicks where it is told to, and returns the milliseconds until the stage is ready.
-CLICK = """([x, y]) => new Promise((resolve) => {
-  const stage = document.querySelector("#hints .stage");
-  const box = stage.getBoundingClientRect();
-  const start = performance.now();
-  new MutationObserver((_, observer) => {
-    if (stage.ariaBusy !== "false") return;
-    observer.disconnect();
-    requestAnimationFrame(() => resolve(performance.now() - start));
-  }).observe(stage, {attributes: true, attributeFilter: ["aria-busy"]});
-  stage.dispatchEvent(new MouseEvent("click", {
-    bubbles: true, clientX: box.left + x * box.width, clientY: box.top + y * box.height,
-  }));
-})"""
+# Tells the milliseconds from a click to the picture that shows it.
+WATCH = """() => {
+  const image = document.querySelector("#colour");
+  let start = 0;
+  addEventListener("pointerup", () => { start = performance.now(); }, {capture: true});
+  new MutationObserver(async () => {
+    await image.decode();
+    requestAnimationFrame(() => { window.took = performance.now() - start; });
+  }).observe(image, {attributes: true, attributeFilter: ["src"]});
+}"""
+IDLE = "#stage[data-state=done][aria-busy=false]"
 
 
 def measure(page, photo, clicks):
-    """The seconds of each click, and those until the file is there."""
+    """The seconds of each click, and those of the download."""
     rng = np.random.default_rng(0)
-    page.set_input_files("#photos input[type=file]", photo)
-    page.wait_for_selector("#compare img.fixed")
-    page.click("#hints summary")
-    page.wait_for_selector("#hints .stage[aria-busy=false]")
+    page.set_input_files("#files", photo)
+    page.wait_for_selector(IDLE)
+    page.evaluate(WATCH)
     seconds = []
     for number in range(clicks + 1):
         rgb = rng.integers(0, 256, 3, np.uint8).tobytes().hex()
-        page.fill("#hints .color", f"#{rgb}")
-        took = page.evaluate(CLICK, rng.uniform(0.05, 0.95, 2).tolist()) / 1000
+        page.fill("#colour-input", f"#{rgb}")
+        x, y = rng.uniform(0.05, 0.95, 2)
+        box = page.locator("#picture").bounding_box()
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.wait_for_timeout(PAUSE_MILLISECONDS)
+        page.wait_for_selector(IDLE)
         if number:  # the first one warms up
-            seconds.append(took)
-        if number < clicks:
-            page.wait_for_timeout(PAUSE_MILLISECONDS)
-    rest = page.evaluate(
-        """() => new Promise((resolve) => {
-          const start = performance.now();
-          const look = () => document.querySelector("#download").inert
-            ? setTimeout(look, 10) : resolve(performance.now() - start);
-          look();
-        })"""
-    )
-    return seconds, seconds[-1] + rest / 1000
+            seconds.append(page.evaluate("window.took") / 1000)
+    start = time.perf_counter()
+    with page.expect_download() as event:
+        page.click("#download-button")
+    event.value.path()
+    return seconds, time.perf_counter() - start
 
 
 def main():
@@ -91,11 +86,11 @@ def main():
                 cv2.imwrite(str(photo), cv2.resize(gray, size))
                 page = browser.new_page()
                 page.goto(address)
-                page.wait_for_selector("#photos input[type=file]", state="attached")
+                page.wait_for_selector("body.ready")
                 seconds, file = measure(page, photo, args.clicks)
                 print(
                     f"{photo.stem}: click to picture, median {np.median(seconds):.2f}"
-                    f" s, 95th percentile {np.percentile(seconds, 95):.2f} s; to the "
+                    f" s, 95th percentile {np.percentile(seconds, 95):.2f} s; the "
                     f"file at full size {file:.1f} s"
                 )
                 page.close()

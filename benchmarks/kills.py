@@ -97,7 +97,6 @@ def main():
     random.seed(args.seed)
 
     colorizer = ct.Colorizer.pretrained()
-    colorizer.freeze()
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)

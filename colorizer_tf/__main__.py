@@ -42,17 +42,21 @@ def _parse(arguments):
 def _add_colorize(commands):
     colorize = commands.add_parser(
         "colorize",
-        help="colorize a photo, or all photos below a folder",
-        description="Colorizes a photo, or all photos below a folder into the same "
-        "tree of folders. Photos are never changed; results that are there and up "
+        help="colorize a photo, a film, or all of them below a folder",
+        description="Colorizes a photo, a film, or all of them below a folder into the "
+        "same tree of folders. Photos are never changed; results that are there and up "
         "to date are skipped. With --ray, an archive on several machines, in folders "
         "or in buckets such as s3://bucket/scans.",
         epilog="Exit code: 0 if all went well, 1 if something failed, 2 for wrong "
         "arguments, 130 if interrupted.",
     )
-    colorize.add_argument("source", metavar="SOURCE", help="a photo, or a folder")
     colorize.add_argument(
-        "destination", metavar="DESTINATION", help="a file for a photo, or a folder"
+        "source", metavar="SOURCE", help="a photo, a film, or a folder"
+    )
+    colorize.add_argument(
+        "destination",
+        metavar="DESTINATION",
+        help="a file for a photo or a film, or a folder",
     )
     colorize.add_argument(
         "--strength", type=float, default=1.0, help="of the colour; 0 is gray (1)"
@@ -79,7 +83,8 @@ def _add_colorize(commands):
         metavar="FILE",
         help="colours that places of a photo have, as JSON: "
         '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
-        "width and height (for a folder, NAME.hints.json beside a photo)",
+        'width and height, and for a film "time": seconds (for a folder, '
+        "NAME.hints.json beside a photo)",
     )
     colorize.add_argument(
         "--ray",
@@ -140,6 +145,9 @@ def _colorize(options):
         raise ValueError(
             "--format is for folders: a photo has the format that DESTINATION ends in."
         )
+    films = _find_films(source)
+    if films and source.is_file():
+        return _colorize_film(options)
     hints = _read_hints(options.hints) if options.hints else ()
     colorizer = _load(options.weights, **_size(options))
     if source.is_file():
@@ -149,12 +157,57 @@ def _colorize(options):
             )
         )
         return 0
-    colorizer.freeze()
-    return _finish(
-        colorizer.colorize_folder(
-            source, options.destination, options.strength, _extension(options)
+    failed = 0
+    if not films or _has_photos(source):
+        failed = _finish(
+            colorizer.colorize_folder(
+                source, options.destination, options.strength, _extension(options)
+            )
+        )
+    return _colorize_films(colorizer, options) or failed if films else failed
+
+
+def _find_films(source):
+    from colorizer_tf.film_hints import is_film_name
+
+    paths = source.rglob("*") if source.is_dir() else [source]
+    return any(is_film_name(path) for path in paths)
+
+
+def _has_photos(source):
+    from colorizer_tf.files import is_photo_name
+
+    return any(is_photo_name(path.name) for path in source.rglob("*"))
+
+
+def _import_film():
+    try:
+        from colorizer_tf import film
+    except ModuleNotFoundError as error:  # which says what to install
+        raise ValueError(error) from error
+    return film
+
+
+def _colorize_film(options):
+    _import_film()
+    from colorizer_tf.film_hints import read_film_hints
+
+    hints = read_film_hints(options.hints) if options.hints else ()
+    colorizer = _load(options.weights, **_size(options))
+    print(
+        colorizer.colorize_film(
+            options.source, options.destination, options.strength, hints
         )
     )
+    return 0
+
+
+def _colorize_films(colorizer, options):
+    told, failed = _import_film().colorize_films(
+        colorizer, options.source, options.destination, options.strength
+    )
+    print("\n".join([f"Films: {len(told) - failed} done, {failed} failed", *told]))
+    return 1 if failed else 0
 
 
 def _colorize_archive(options):
@@ -165,7 +218,6 @@ def _colorize_archive(options):
     except ModuleNotFoundError as error:  # which says what to install
         raise ValueError(error) from error
     colorizer = _load(options.weights, **_size(options))
-    colorizer.freeze()
     return _finish(
         colorize_archive(
             colorizer,
@@ -217,7 +269,7 @@ def _read_hints(path):
 
 
 def _load(weights, **kwargs):
-    # TensorFlow takes seconds to start: not for --help, nor for a wrong SOURCE.
+    # Not for --help, nor for a wrong SOURCE.
     from colorizer_tf.colorizer import Colorizer
 
     try:

@@ -1,144 +1,15 @@
 """The account of which photo gave which result, kept where the results are."""
 
-import contextlib
 import json
 import os
-import shutil
 import sys
 import unicodedata
-from pathlib import Path
 from typing import NamedTuple
 
-from colorizer_tf.photos import EXTENSIONS, PhotoError, find_names, whole_file
-
 RECORD = ".colorizer_tf.jsonl"
-# What many writers leave is put in here, each in files of its own, and goes into
-# the record with the next run.
-PARTS = ".colorizer_tf"
-SCRATCH = f"{PARTS}/scratch"
-# What the name of a file with a photo's hints ends in.
-HINTS = ".hints.json"
-
-
-class Folder:
-    """A folder of photos, or for results.
-
-    Args:
-        path: the folder.
-    """
-
-    def __init__(self, path):
-        self.path = Path(path).resolve()
-        self._root = str(self.path)
-        self._hints_in = None, frozenset()
-
-    def __str__(self):
-        return self._root
-
-    def make(self):
-        """Makes the folder, if need be."""
-        if self.path.is_file():
-            raise NotADirectoryError(f"{self} is a file: name a folder.")
-        self.path.mkdir(parents=True, exist_ok=True)
-
-    def locate(self, name):
-        """Returns what people and programs call a file of this folder."""
-        return self.path / name
-
-    def address(self, name):
-        """Returns the same as text, in a tenth of the time."""
-        return os.path.join(self._root, name.replace("/", os.sep))
-
-    def find_inside(self, other):
-        """Returns the name of a folder that is in this one, or "." for itself."""
-        if not isinstance(other, Folder) or not other.path.is_relative_to(self.path):
-            return None
-        return other.path.relative_to(self.path).as_posix()
-
-    def find(self):
-        """Returns the names of the photos in it; see `photos.find_names`."""
-        return find_names(self.path)
-
-    def find_hints(self, photo):
-        """Returns the name of the file with a photo's hints; see `choose_hints`."""
-        folder, _, _ = photo.rpartition("/")
-        if self._hints_in[0] != folder:  # photos come folder by folder
-            files = os.listdir(self.address(folder))
-            self._hints_in = folder, {name for name in files if name.endswith(HINTS)}
-        return choose_hints(
-            photo,
-            lambda name: name.rpartition("/")[2] in self._hints_in[1],
-            lambda name: self.size(name) is not None,
-        )
-
-    def state(self, name):
-        """Returns what tells a file from one that has changed."""
-        facts = os.stat(self.address(name))
-        return facts.st_size, facts.st_mtime_ns
-
-    def size(self, name):
-        """Returns the bytes that a file has; None if there is none."""
-        try:
-            return os.stat(self.address(name)).st_size
-        except FileNotFoundError:
-            return None
-
-    def has_address(self, address):
-        """Whether there is a photo at an address from an account."""
-        return Path(address).exists()
-
-    def read(self, names):
-        """Yields the bytes of files; those that are not there are passed over."""
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                yield (self.path / name).read_bytes()
-
-    def write(self, name, content):
-        """Writes a file, which is there as a whole or not at all."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            temporary.write_bytes(content)
-
-    def parts(self):
-        """Returns the names of the account's parts, in the order of their making."""
-        paths = sorted((self.path / PARTS).glob("*.jsonl"))
-        return [path.relative_to(self.path).as_posix() for path in paths]
-
-    def remove(self, parts):
-        """Removes parts of the account, and what killed writers have left."""
-        for name in parts:
-            (self.path / name).unlink(missing_ok=True)
-        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
-        with contextlib.suppress(OSError):  # there is none, or it is not empty
-            (self.path / PARTS).rmdir()
-
-
-def choose_hints(photo, has_hints, has_photo):
-    """Returns the name of the file with a photo's hints, or None.
-
-    Of `scan.jpg` that is `scan.jpg.hints.json`, or else `scan.hints.json`.
-
-    Args:
-        photo: the photo's name.
-        has_hints: tells whether there is a file of this name that holds hints.
-        has_photo: tells whether there is a photo of this name.
-
-    Raises:
-        PhotoError: `scan.hints.json` may belong to another photo as well.
-    """
-    if has_hints(photo + HINTS):
-        return photo + HINTS
-    stem, own = os.path.splitext(photo)
-    if not has_hints(stem + HINTS):
-        return None
-    for extension in (*EXTENSIONS, *map(str.upper, EXTENSIONS)):
-        if extension != own and has_photo(stem + extension):
-            raise PhotoError(
-                f"{stem}{HINTS} may belong to {photo} or to {stem}{extension}: name it "
-                f"after the whole name of one, {photo}{HINTS}."
-            )
-    return stem + HINTS
+# Photos during which their worker has died are taken up again one by one, each of
+# them so often.
+MAX_TRIES = 2
 
 
 class Claim(NamedTuple):
@@ -165,7 +36,7 @@ class Account:
     which of them are finished.
 
     Args:
-        source: where photos are, such as a `Folder`.
+        source: where photos are, such as a `places.Folder`.
         destination: where results go, likewise.
         settings: a digest of all that a result depends on but the photo.
     """
@@ -238,7 +109,7 @@ class Account:
                 return True
             # From elsewhere, unless a killed run's last writer was still at it. (In a
             # bucket, files are listed once, and before the account is read.)
-            if isinstance(self.destination, Folder):
+            if not self.destination.lists_once:
                 self._load(self.destination.parts())
             if folded not in self._entries:
                 return False
@@ -286,3 +157,54 @@ def make_line(result, entry, tries=1):
 def _fold(name):
     # Names that differ in this alone are one name to some file systems.
     return unicodedata.normalize("NFC", name).casefold()
+
+
+class Notes:
+    """What is known of a chunk's photos, in its own part of the account.
+
+    Attributes:
+        seen: whether the chunk was begun before, by a worker that has died.
+    """
+
+    def __init__(self, place, part, entries):
+        self._place = place
+        self._part = part
+        self._entries = entries  # of each photo's number
+        self._finished = set()
+        self._tries = dict.fromkeys(entries, 0)
+        self.seen = False
+        numbers = {result: number for number, (result, _) in entries.items()}
+        for content in place.read([part]):
+            self.seen = True
+            for note in map(json.loads, content.splitlines()):
+                number = numbers[note["result"]]
+                self._tries[number] = note["tries"]
+                if note["finished"]:
+                    self._finished.add(number)
+
+    def begin(self, work):
+        """Notes that a photo is taken up alone; returns whether it has to be."""
+        if work.number in self._finished:
+            return False
+        if self._tries[work.number] == MAX_TRIES:
+            work.reason = (
+                f"{work.photo} cannot be colorized: the process that tried was "
+                f"killed, {MAX_TRIES} times. Is it too large for the memory?"
+            )
+            return False
+        self._tries[work.number] += 1
+        self.save()
+        return True
+
+    def finish(self, works):
+        """Takes in which photos are done."""
+        self._finished.update(work.number for work in works if not work.reason)
+
+    def save(self, unfinished=True):
+        """Writes the part, with those that are unfinished or without them."""
+        lines = [
+            make_line(result, (*facts, number in self._finished), self._tries[number])
+            for number, (result, facts) in self._entries.items()
+            if unfinished or number in self._finished
+        ]
+        self._place.write(self._part, "".join(lines).encode())

@@ -10,29 +10,21 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 from tqdm import tqdm
 
-from colorizer_tf.account import (
-    HINTS,
-    PARTS,
-    SCRATCH,
-    Account,
-    Claim,
-    Folder,
-    choose_hints,
-    make_entry,
-    make_line,
-)
-from colorizer_tf.folder import Progress, Work, colorize_works, describe, list_photos
-from colorizer_tf.photos import is_photo_name, name_order, no_photos
+from colorizer_tf.account import Account, Claim, Notes, make_entry
+from colorizer_tf.colorizer import Colorizer
+from colorizer_tf.folder import Work, colorize_works, describe, list_photos
+from colorizer_tf.places import HINTS, PARTS, open_place
+from colorizer_tf.report import Progress
 
 try:
-    import fsspec
+    import fsspec  # noqa: F401
     import pyarrow
     import ray
     import ray.data
@@ -53,173 +45,8 @@ THREADS = 2
 # A chunk holds so many photos, and so many bytes, at most.
 CHUNK_PHOTOS = 64
 CHUNK_BYTES = 2**28
-# Photos during which their worker has died are taken up again one by one, each of
-# them so often.
-TRIES = 2
 # So many files at a time are fetched from a bucket, or put into it.
 TRANSFERS = 16
-# Where a file is there as a whole or not at all. Elsewhere it gets its name last.
-OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
-
-
-class Bucket:
-    """Photos, or results, at an address that fsspec knows.
-
-    It does what `account.Folder` does.
-
-    Args:
-        address: such as "s3://bucket/scans". Credentials are those of the machine.
-
-    Raises:
-        ValueError: there is no such kind of address, or its package is missing.
-        OSError: nothing answers there.
-    """
-
-    def __init__(self, address):
-        self._address = address.rstrip("/")
-        try:
-            self.files, self.root = fsspec.core.url_to_fs(self._address)
-        except (ImportError, ValueError) as error:
-            raise ValueError(f"{address} cannot be opened: {error}") from error
-        except Exception as error:  # every kind of address has errors of its own
-            raise self._unreachable(error) from error
-        self.root = self.root.rstrip("/")
-        self._listing = None
-
-    def __str__(self):
-        return self._address
-
-    def locate(self, name):
-        return f"{self}/{name}"
-
-    address = locate
-
-    def find_inside(self, other):
-        if not f"{other}/".startswith(f"{self}/"):
-            return None
-        return str(other)[len(self._address) + 1 :] or "."
-
-    def find(self):
-        names = [name for name in self._list() if is_photo_name(name)]
-        if not names:
-            if not self._list() and not self.files.exists(self.root):
-                raise FileNotFoundError(f"There is no {self}.")
-            raise no_photos(self)
-        return sorted(names, key=name_order)
-
-    def state(self, name):
-        return self._list()[name]
-
-    def find_hints(self, photo):
-        return choose_hints(photo, self._list().__contains__, self._list().__contains__)
-
-    def size(self, name):
-        size, _ = self._list().get(name, (None, None))
-        return size
-
-    def has_address(self, address):
-        return address.startswith(f"{self}/") and (
-            address.removeprefix(f"{self}/") in self._list()
-        )
-
-    def read(self, names):
-        paths = [self._path(name) for name in names]
-        for start in range(0, len(paths), 256):
-            some = self.files.cat(paths[start : start + 256], on_error="return")
-            for content in some.values():
-                if isinstance(content, bytes):
-                    yield content
-                elif not isinstance(content, FileNotFoundError):
-                    raise self._unreachable(content) from content
-
-    def write(self, name, content):
-        self._place(name, lambda path: self.files.pipe_file(path, content))
-
-    def parts(self):
-        # A result that is listed now has been noted before.
-        self._list()
-        self.files.invalidate_cache()
-        start = len(self.root) + 1
-        with contextlib.suppress(FileNotFoundError):
-            paths = self.files.find(self._path(PARTS))
-            return sorted(path[start:] for path in paths if path.endswith(".jsonl"))
-        return []
-
-    def remove(self, parts):
-        with contextlib.suppress(FileNotFoundError):
-            self.files.rm([self._path(name) for name in parts])
-
-    def fetch(self, name, path):
-        """Brings a file here."""
-        self.files.get_file(self._path(name), str(path))
-
-    def put(self, path, name):
-        """Brings a file there, as a whole or not at all."""
-        self._place(name, lambda there: self.files.put_file(str(path), there))
-
-    def _place(self, name, step):
-        path = self._path(name)
-        protocols = self.files.protocol
-        if OBJECT_STORES.intersection(
-            [protocols] if isinstance(protocols, str) else protocols
-        ):
-            step(path)
-            return
-        folder, _, last = path.rpartition("/")
-        self.files.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.partial.{uuid.uuid4().hex}.{last}"
-        try:
-            step(temporary)
-            self.files.mv(temporary, path)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                self.files.rm_file(temporary)
-            raise
-
-    def _path(self, name):
-        return f"{self.root}/{name}"
-
-    def _list(self):
-        """All files: name -> (bytes, what tells a file from one that has changed)."""
-        if self._listing is None:
-            self.files.invalidate_cache()
-            try:
-                found = self.files.find(self.root, detail=True)
-            except FileNotFoundError:
-                found = {}
-            except Exception as error:
-                raise self._unreachable(error) from error
-            start = len(self.root) + 1
-            self._listing = {
-                path[start:]: (facts["size"], _find_stamp(facts))
-                for path, facts in found.items()
-                if len(path) > start
-            }
-        return self._listing
-
-    def _unreachable(self, error):
-        reason = str(error) or type(error).__name__
-        return OSError(f"{self} cannot be reached: {reason}")
-
-
-def _find_stamp(facts):
-    """What a file system says that changes with a file's content."""
-    for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified"):
-        if facts.get(key):
-            return str(facts[key])
-    return ""
-
-
-def is_address(place):
-    """Whether this is an address such as s3://bucket/scans, and no path."""
-    return "://" in str(place)
-
-
-def _open_place(place):
-    """Returns a `Folder` for a path, and a `Bucket` for an address."""
-    if is_address(place) and not str(place).startswith("file://"):
-        return Bucket(str(place))
-    return Folder(str(place).removeprefix("file://"))
 
 
 def colorize_archive(
@@ -245,7 +72,7 @@ def colorize_archive(
             started is taken as it is.
 
     Returns:
-        A `folder.Report`. What could not be read or written is in it with the
+        A `report.Report`. What could not be read or written is in it with the
         reason, and so is a photo that has killed its worker again and again.
 
     Raises:
@@ -255,10 +82,9 @@ def colorize_archive(
         ValueError: the destination is the source, or contains it; there is no
             such format, or no such kind of address.
     """
-    source, destination = _open_place(source), _open_place(destination)
+    source, destination = open_place(source), open_place(destination)
     names = list_photos(source, destination, strength, extension)
-    if isinstance(destination, Folder):
-        destination.make()
+    destination.make()
     settings = describe(colorizer, strength)
     account = Account(source, destination, settings)
     with Progress(source, destination, names) as progress:
@@ -271,14 +97,12 @@ def colorize_archive(
                 settings,
                 float(strength),
                 colorizer.working_size,
-                colorizer.frozen,
             )
-            if isinstance(destination, Folder):
-                (destination.path / SCRATCH).mkdir(parents=True, exist_ok=True)
+            destination.make_scratch()
             progress.announce("starting Ray")
             try:
                 with _ray_session(address):
-                    for number, reason in _run(job, _save(colorizer), chunks):
+                    for number, reason in _run(job, colorizer.network.dump(), chunks):
                         progress.finish(number, reason)
             finally:
                 account.merge()
@@ -294,15 +118,7 @@ class _Job:
     settings: str
     strength: float
     working_size: int
-    frozen: bool
     cpus: int = 1
-
-
-def _save(colorizer):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "generator.keras"
-        colorizer.generator.save(path)
-        return path.read_bytes()
 
 
 def _make_chunks(todo, count):
@@ -471,31 +287,21 @@ class _Worker:
     """
 
     def __init__(self, job, generator):
-        # Colorizer starts TensorFlow, whose threads are counted before that.
-        import cv2
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(job.cpus)
-        tf.config.threading.set_inter_op_parallelism_threads(job.cpus)
         cv2.setNumThreads(job.cpus)
-        from colorizer_tf.colorizer import Colorizer
-
         self.job = job
-        self.source = _open_place(job.source)
-        self.destination = _open_place(job.destination)
-        for place, name in ((self.source, ""), (self.destination, SCRATCH)):
-            if isinstance(place, Folder) and not (place.path / name).is_dir():
-                raise FileNotFoundError(
-                    f"The machine {socket.gethostname()} does not find {place}: "
-                    "photos and results must lie where all machines find them, "
-                    "under the same name."
-                )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "generator.keras"
-            path.write_bytes(ray.get(generator))
-            self.colorizer = Colorizer.load(path, working_size=job.working_size)
-        if job.frozen:
-            self.colorizer.freeze()
+        self.source = open_place(job.source)
+        self.destination = open_place(job.destination)
+        self.source.require()
+        self.destination.require()
+        self._files = tempfile.TemporaryDirectory(prefix="colorizer_tf-")
+        files = ray.get(generator)
+        for name, content in files.items():
+            (Path(self._files.name) / name).write_bytes(content)
+        self.colorizer = Colorizer.load(
+            Path(self._files.name) / max(files),  # .xml rather than .bin
+            working_size=job.working_size,
+            threads=job.cpus,
+        )
         self._door = threading.Lock()
         self._places = threading.Semaphore(CHUNKS_AT_WORK)
 
@@ -525,7 +331,7 @@ class _Worker:
                 self.source, work.claim, self.job.settings, finished=False
             )
             entries[work.number] = result, facts[:-1]
-        return _Notes(self.destination, part, entries)
+        return Notes(self.destination, part, entries)
 
     def _make_work(self, row, folder):
         claim = Claim(
@@ -536,9 +342,8 @@ class _Worker:
         )
         photo = folder / f"photo_{row['number']}{Path(claim.photo).suffix}"
         hints = folder / f"photo_{row['number']}{HINTS}"
-        if isinstance(self.source, Folder):
-            photo = self.source.path / claim.photo
-            hints = self.source.path / (claim.hints or "")
+        photo = self.source.local_path(claim.photo) or photo
+        hints = self.source.local_path(claim.hints or "") or hints
         result = folder / f"{row['number']}{Path(claim.result).suffix}"
         return Work(row["number"], photo, result, claim, hints if claim.hints else None)
 
@@ -550,7 +355,7 @@ class _Worker:
 
     def _colorize(self, works):
         with ThreadPoolExecutor(TRANSFERS) as pool:
-            if isinstance(self.source, Bucket):
+            if self.source.local_path("") is None:
                 list(pool.map(lambda work: work.attempt(self._fetch, work), works))
             for _ in colorize_works(self.colorizer, works, self.job.strength, THREADS):
                 pass
@@ -562,12 +367,7 @@ class _Worker:
             self.source.fetch(work.claim.hints, work.hints)
 
     def _put(self, work):
-        if isinstance(self.destination, Bucket):
-            self.destination.put(work.result, work.claim.result)
-        else:
-            path = self.destination.path / work.claim.result
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(work.result, path)
+        self.destination.put(work.result, work.claim.result)
 
     def _reason(self, work):
         """Why a photo failed, in the names that people know."""
@@ -581,9 +381,9 @@ class _Worker:
 
     def _scratch(self):
         """A folder for a while; beside the results, where these can be renamed."""
-        if isinstance(self.destination, Folder):
-            return tempfile.TemporaryDirectory(dir=self.destination.path / SCRATCH)
-        return tempfile.TemporaryDirectory(prefix="colorizer_tf-")
+        return tempfile.TemporaryDirectory(
+            prefix="colorizer_tf-", dir=self.destination.scratch
+        )
 
     @contextlib.contextmanager
     def _room(self, places):
@@ -595,54 +395,3 @@ class _Worker:
             yield
         finally:
             self._places.release(places)
-
-
-class _Notes:
-    """What is known of a chunk's photos, in its own part of the account.
-
-    Attributes:
-        seen: whether the chunk was begun before, by a worker that has died.
-    """
-
-    def __init__(self, place, part, entries):
-        self._place = place
-        self._part = part
-        self._entries = entries  # of each photo's number
-        self._finished = set()
-        self._tries = dict.fromkeys(entries, 0)
-        self.seen = False
-        numbers = {result: number for number, (result, _) in entries.items()}
-        for content in place.read([part]):
-            self.seen = True
-            for note in map(json.loads, content.splitlines()):
-                number = numbers[note["result"]]
-                self._tries[number] = note["tries"]
-                if note["finished"]:
-                    self._finished.add(number)
-
-    def begin(self, work):
-        """Notes that a photo is taken up alone; returns whether it has to be."""
-        if work.number in self._finished:
-            return False
-        if self._tries[work.number] == TRIES:
-            work.reason = (
-                f"{work.photo} cannot be colorized: the process that tried was "
-                f"killed, {TRIES} times. Is it too large for the memory?"
-            )
-            return False
-        self._tries[work.number] += 1
-        self.save()
-        return True
-
-    def finish(self, works):
-        """Takes in which photos are done."""
-        self._finished.update(work.number for work in works if not work.reason)
-
-    def save(self, unfinished=True):
-        """Writes the part, with those that are unfinished or without them."""
-        lines = [
-            make_line(result, (*facts, number in self._finished), self._tries[number])
-            for number, (result, facts) in self._entries.items()
-            if unfinished or number in self._finished
-        ]
-        self._place.write(self._part, "".join(lines).encode())

@@ -2,14 +2,23 @@
 
 BT.601 in full range, as JPEG and OpenCV use it (ITU-T T.871). Luma Y is in
 [0, 1]; chroma is the pair (Cb, Cr), each in [-0.5, 0.5] with 0 for gray.
-The functions take NumPy arrays and tensors, and work inside a Keras graph.
+The functions take NumPy arrays, and tensors, also inside a Keras graph.
 """
 
-from keras import ops
+import numpy as np
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
 CB_SCALE = 2 * (1 - BLUE)
 CR_SCALE = 2 * (1 - RED)
+
+
+def array_namespace(*arrays):
+    """Returns what computes with arrays: NumPy, or `keras.ops` for tensors."""
+    if all(isinstance(array, np.ndarray | np.generic) for array in arrays):
+        return np
+    from keras import ops
+
+    return ops
 
 
 def rgb_to_luma(rgb):
@@ -19,8 +28,8 @@ def rgb_to_luma(rgb):
 
 def rgb_to_chroma(rgb):
     """Returns the chroma (Cb, Cr), (..., 2), of an RGB photo, (..., 3)."""
-    luma = rgb_to_luma(rgb)
-    return ops.concatenate(
+    xp, luma = array_namespace(rgb), rgb_to_luma(rgb)
+    return xp.concatenate(
         [(rgb[..., 2:3] - luma) / CB_SCALE, (rgb[..., :1] - luma) / CR_SCALE],
         axis=-1,
     )
@@ -36,23 +45,24 @@ def join_luma_chroma(luma, chroma):
         luma: gray photo, (..., 1), in [0, 1].
         chroma: (Cb, Cr), (..., 2); any finite values.
     """
+    xp = array_namespace(luma, chroma)
     # Split rather than sliced: the gradient of a slice is slow.
-    blue, red = ops.split(chroma, 2, axis=-1)
+    blue, red = xp.split(chroma, 2, axis=-1)
     blue, red = CB_SCALE * blue, CR_SCALE * red
     green = -(RED * red + BLUE * blue) / GREEN
     # The offsets' weighted sum is 0, so the highest is never below 0, nor the
     # lowest above. The denominators are at least the room there is, so that
     # each factor is at most 1, and never 0: the gradient stays finite at zero
     # chroma and at luma 0 and 1.
-    highest = ops.maximum(ops.maximum(red, green), blue)
-    lowest = ops.minimum(ops.minimum(red, green), blue)
-    above, below = ops.maximum(1 - luma, 1e-6), ops.maximum(luma, 1e-6)
-    factor = ops.minimum(
-        (1 - luma) / ops.maximum(highest, above), luma / ops.maximum(-lowest, below)
+    highest = xp.maximum(xp.maximum(red, green), blue)
+    lowest = xp.minimum(xp.minimum(red, green), blue)
+    above, below = xp.maximum(1 - luma, 1e-6), xp.maximum(luma, 1e-6)
+    factor = xp.minimum(
+        (1 - luma) / xp.maximum(highest, above), luma / xp.maximum(-lowest, below)
     )
     channels = [luma + factor * offset for offset in (red, green, blue)]
     # What is outside by now is so by rounding alone.
-    return ops.clip(ops.concatenate(channels, axis=-1), 0, 1)
+    return xp.clip(xp.concatenate(channels, axis=-1), 0, 1)
 
 
 def colourfulness(rgb):
@@ -62,11 +72,12 @@ def colourfulness(rgb):
     images" (2003), in their units of 0..255: 0 is gray, 15 slightly, 45 quite
     and 82 highly colourful. Shape (...).
     """
+    xp = array_namespace(rgb)
     rgb = 255 * rgb
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    opponents = ops.stack([red - green, (red + green) / 2 - blue], axis=-1)
-    deviation = ops.std(opponents, axis=(-3, -2))
-    mean = ops.mean(opponents, axis=(-3, -2))
-    return ops.sqrt(ops.sum(deviation**2, axis=-1)) + 0.3 * ops.sqrt(
-        ops.sum(mean**2, axis=-1)
+    opponents = xp.stack([red - green, (red + green) / 2 - blue], axis=-1)
+    deviation = xp.std(opponents, axis=(-3, -2))
+    mean = xp.mean(opponents, axis=(-3, -2))
+    return xp.sqrt(xp.sum(deviation**2, axis=-1)) + 0.3 * xp.sqrt(
+        xp.sum(mean**2, axis=-1)
     )

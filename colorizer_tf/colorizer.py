@@ -1,23 +1,17 @@
 """A trained generator, used: on a photo of any size, a file, a folder."""
 
-import zipfile
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
-import tensorflow as tf
 
-from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.folder import colorize_folder
 from colorizer_tf.hints import HINT_STRIDE, correct_chroma, encode_hints
-from colorizer_tf.photos import read_gray, to_gray, write_photo
-from colorizer_tf.upsampling import paint_chroma
+from colorizer_tf.network import KerasNetwork, Network, load_network
+from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
+from colorizer_tf.pipeline import predict, prepare
 
 LONGEST = 4
-HUB = "hf://"
-# As a matrix, NumPy is ten times as fast at it as TensorFlow, op by op.
-_RGB_TO_CHROMA = np.asarray(rgb_to_chroma(np.eye(3, dtype=np.float32)))
 
 
 class Colorizer:
@@ -26,7 +20,7 @@ class Colorizer:
     Args:
         generator: a Keras model from gray (B, H, W, 1), or gray and hints
             (B, H / 4, W / 4, 3), to RGB (B, H, W, 3), gray and RGB in [0, 1]. H
-            and W may be free, up to strides of 256, or fixed.
+            and W may be free, up to strides of 256, or fixed. Or a `Network`.
         working_size: the network sees the photo scaled down so that its shorter
             side has at most this many pixels, and its longer side at most four
             times as many. Its chroma is brought up again along the edges of the
@@ -34,9 +28,8 @@ class Colorizer:
 
     Attributes:
         takes_hints: whether the generator takes colours that a person sets.
-        network: the generator as a compiled function, from gray, and hints if it
-            takes them, to RGB.
-        frozen: whether `freeze` was called.
+        network: the generator as a function from gray, and hints, to chroma; a
+            `network.Network`, or a `network.KerasNetwork` of a Keras model.
         WEIGHTS: where the generator that comes with the package lies.
 
     Raises:
@@ -50,69 +43,35 @@ class Colorizer:
             raise ValueError(
                 f"working_size must be at least 1. Received: {working_size}"
             )
-        self.generator = generator
+        if not isinstance(generator, Network):
+            generator = KerasNetwork(generator)
+        self.network = generator
         self.working_size = working_size
-        self.takes_hints = len(_input_shapes(generator)) == 2
-        self.frozen = False
-        self._fixed_size = _fixed_size(generator)
-        self._stride = None if self._fixed_size else _find_stride(generator)
-        self.network = self._compile(lambda inputs: generator(inputs, training=False))
+        self.takes_hints = self.network.takes_hints
+
+    @property
+    def generator(self):
+        """The Keras model; it is loaded anew if the network runs without Keras."""
+        return self.network.generator
 
     @classmethod
-    def load(cls, path, **kwargs):
-        """Loads a generator from a `.keras` file, or from the Hugging Face Hub.
+    def load(cls, path, threads=None, **kwargs):
+        """Loads a generator; arguments and errors are those of `load_network`.
 
         Args:
-            path: the file; or "hf://owner/name", a repository that holds what
-                `keras.saving.save_model` writes there, or a `generator.keras`.
+            path: a `.keras` file, the `.xml` file of an export, or "hf://owner/name".
+            threads: that the network computes with; None takes all processors.
             **kwargs: as `Colorizer` takes them.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: the file holds no generator, or it cannot be downloaded.
-            ImportError: hf:// without the package `huggingface_hub`.
         """
-        if str(path).startswith(HUB):
-            path = _download(str(path))
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"There is no generator {path.absolute()}: train one with "
-                "notebooks/02_train.ipynb, or name another file."
-            )
-        if not zipfile.is_zipfile(path) and not (path / "config.json").is_file():
-            raise ValueError(f"{path} is no Keras model: name a .keras file.")
-        try:
-            generator = keras.models.load_model(path, compile=False)
-        except Exception as error:  # Keras has no one error for a broken file
-            raise ValueError(f"{path} cannot be loaded as a model: {error}") from error
-        return cls(generator, **kwargs)
+        network = load_network(path, threads)
+        if isinstance(network, KerasNetwork):
+            network = network.generator
+        return cls(network, **kwargs)
 
     @classmethod
     def pretrained(cls, **kwargs):
         """Loads the generator that comes with the package."""
         return cls.load(cls.WEIGHTS, **kwargs)
-
-    def freeze(self):
-        """Makes the network a third faster on a few photos at a time.
-
-        It then works with the weights that the generator has now: a change of
-        theirs, by training say, is not seen any more.
-        """
-        weights = [
-            [variable.numpy() for variable in variables]
-            for variables in (
-                self.generator.trainable_variables,
-                self.generator.non_trainable_variables,
-            )
-        ]
-
-        def network(inputs):
-            # As constants, which TensorFlow prepares once for all calls.
-            return self.generator.stateless_call(*weights, inputs, training=False)[0]
-
-        self.network = self._compile(network)
-        self.frozen = True
 
     def colorize(self, photo, strength=1.0, hints=()):
         """Returns a photo in colour.
@@ -131,11 +90,9 @@ class Colorizer:
         Raises:
             ValueError: there are hints, and the generator takes none.
         """
-        gray = to_gray(photo)
-        luma = self.shrink(gray)
-        cells = self.encode_hints(hints, luma, strength)
-        (chroma,) = self.predict_chroma([luma], [cells])
-        return paint_chroma(gray, luma, chroma, strength)
+        photo = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
+        predict(self, [photo])
+        return photo.paint()
 
     def colorize_file(self, source, destination, strength=1.0, hints=()):
         """Colorizes a photo file.
@@ -165,19 +122,33 @@ class Colorizer:
             raise FileExistsError(
                 f"{destination} is there already: name another file, or remove it."
             )
-        photo = read_gray(source)
-        rgb = self.colorize(photo.gray, strength, hints)
-        write_photo(destination, rgb, photo)
+        photo = prepare(self, read_gray(source), strength, hints)
+        predict(self, [photo])
+        photo.write(destination)
         return destination
 
     def colorize_folder(self, source, destination, strength=1.0, extension=None):
         """Colorizes all photos below a folder; see `folder.colorize_folder`."""
         return colorize_folder(self, source, destination, strength, extension)
 
+    def colorize_film(self, source, destination, strength=1.0, hints=()):
+        """Colorizes a film; see `film.colorize_film`.
+
+        Raises:
+            ImportError: PyAV is not installed.
+        """
+        from colorizer_tf.film import colorize_film
+
+        return colorize_film(self, source, destination, strength, hints)
+
     def working_shape(self, height, width):
         """The size, (h, w), at which the network sees a photo of this size."""
-        if self._fixed_size:
-            scale = min(1, self._fixed_size[0] / height, self._fixed_size[1] / width)
+        if self.network.fixed_size:
+            scale = min(
+                1,
+                self.network.fixed_size[0] / height,
+                self.network.fixed_size[1] / width,
+            )
         else:
             scale = min(
                 1,
@@ -188,9 +159,12 @@ class Colorizer:
 
     def network_shape(self, height, width):
         """The size of the network's input for photos that it sees at this size."""
-        if self._fixed_size:
-            return self._fixed_size
-        return height + -height % self._stride, width + -width % self._stride
+        if self.network.fixed_size:
+            return self.network.fixed_size
+        return (
+            height + -height % self.network.stride,
+            width + -width % self.network.stride,
+        )
 
     def shrink(self, gray):
         """Returns the luma that the network sees of a gray photo.
@@ -238,31 +212,17 @@ class Colorizer:
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
         hints = hints or [None] * len(lumas)
-        inputs = [batch, _stack_hints(hints, batch)] if self.takes_hints else batch
-        rgb = np.asarray(self.network(inputs), np.float32)
-        if rgb.shape != (*batch.shape[:3], 3) or not np.isfinite(rgb).all():
-            raise ValueError(
-                f"The generator must return finite RGB of shape {batch.shape[:3]} + "
-                f"(3,). Received: shape {rgb.shape}, or NaN."
-            )
+        grids = _stack_hints(hints, batch) if self.takes_hints else None
+        predicted = self.network(batch, grids)
+        if not np.isfinite(predicted).all():
+            raise ValueError("The generator must return finite RGB. Received: NaN")
         chromas = []
-        for chroma, luma, cells in zip(rgb @ _RGB_TO_CHROMA, lumas, hints, strict=True):
+        for chroma, luma, cells in zip(predicted, lumas, hints, strict=True):
             chroma = chroma[: len(luma), : luma.shape[1]]
             chromas.append(
                 chroma if cells is None else correct_chroma(chroma, cells, luma)
             )
         return chromas
-
-    def _compile(self, network):
-        """One graph for all sizes, or one for each where the model needs to know."""
-        try:
-            specs = [tf.TensorSpec(shape) for shape in _input_shapes(self.generator)]
-            signature = [specs if self.takes_hints else specs[0]]
-            compiled = tf.function(network, input_signature=signature)
-            compiled.get_concrete_function()
-            return compiled
-        except Exception:  # such as UpSampling2D("bilinear"), in whatever way it fails
-            return tf.function(network)
 
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
@@ -279,62 +239,3 @@ def _stack_hints(hints, batch):
             given[: cells.shape[0], : cells.shape[1]] = cells
     # No chroma is outside of this, but one that was divided by a low strength.
     return np.clip(stacked, [0, -0.5, -0.5], [1, 0.5, 0.5])
-
-
-def _input_shapes(generator):
-    # A subclassed model may not tell: it takes gray photos of any size.
-    inputs = getattr(generator, "inputs", None)
-    return [tuple(x.shape) for x in inputs] if inputs else [(None, None, None, 1)]
-
-
-def _download(address):
-    """Returns where the model of hf://owner/name lies, downloaded if need be."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise ImportError(
-            f"{address} needs huggingface_hub, which is not installed: "
-            "pip install huggingface_hub"
-        ) from error
-    try:
-        folder = huggingface_hub.snapshot_download(
-            repo_id=address.removeprefix(HUB),
-            allow_patterns=["generator.keras", "*.json", "model.weights.*"],
-            library_name="keras",
-        )
-    except Exception as error:  # no such repository, no network, no access
-        raise ValueError(f"{address} cannot be downloaded: {error}") from error
-    file, config = Path(folder) / "generator.keras", Path(folder) / "config.json"
-    if not file.is_file() and not config.is_file():
-        raise ValueError(
-            f"{address} holds no Keras model: neither generator.keras nor config.json."
-        )
-    return file if file.is_file() else folder
-
-
-def _fixed_size(generator):
-    size = _input_shapes(generator)[0][1:3]
-    return size if all(size) else None
-
-
-def _find_stride(generator):
-    """The smallest multiple of 32 that the model takes as height and width."""
-    errors = []
-    for size in range(32, 257, 32):
-        try:
-            # Real zeros: Keras' own inference of shapes lets wrong ones pass.
-            gray = np.zeros((1, size, size, 1), np.float32)
-            cells = size // HINT_STRIDE
-            hints = np.zeros((1, cells, cells, 3), np.float32)
-            inputs = [gray, hints] if len(_input_shapes(generator)) == 2 else gray
-            shape = generator(inputs).shape
-        except Exception as error:  # a model may fail in any way at a wrong size
-            errors.append(error)
-            continue
-        if tuple(shape) == (1, size, size, 3):
-            return size
-        errors.append(f"it returns the shape {tuple(shape)} for {size}x{size} pixels")
-    raise ValueError(
-        "The generator must take gray (B, H, W, 1) and return RGB (B, H, W, 3), for "
-        f"H and W that are a multiple of 256 or less: {errors[0]}"
-    )

@@ -1,7 +1,7 @@
 """A folder of photos colorized: reading, network and writing at the same time."""
 
 import hashlib
-import sys
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,23 +13,16 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-from tqdm.auto import tqdm
-
-from colorizer_tf.account import RECORD, Account, Claim, Folder
-from colorizer_tf.hints import read_hints
-from colorizer_tf.photos import (
-    EXTENSIONS,
-    GrayPhoto,
-    PhotoError,
-    photo_size,
-    read_gray,
-    write_photo,
-)
-from colorizer_tf.upsampling import check_strength, paint_chroma
+from colorizer_tf.account import RECORD, Account, Claim
+from colorizer_tf.files import EXTENSIONS
+from colorizer_tf.hints import HintError, read_hints
+from colorizer_tf.painting import check_strength
+from colorizer_tf.photos import PhotoError, photo_size, read_gray
+from colorizer_tf.pipeline import Photo, predict, prepare
+from colorizer_tf.places import Folder
+from colorizer_tf.report import Progress
 
 # So many batches are under way at a time.
 THREADS = 3
@@ -38,88 +31,7 @@ NETWORK_PIXELS = 2**19
 PHOTO_PIXELS = 2**25
 # So many photos at most have been looked at, and wait for others of their shape.
 PHOTOS_AHEAD = 512
-
-
-@dataclass
-class Outcome:
-    """What became of one photo.
-
-    Attributes:
-        photo: the source, a `Path`; of a bucket, its address.
-        result: what it gave, or was to give, likewise.
-        status: "done", "skipped" (its result was there already) or "failed".
-        reason: why it failed.
-    """
-
-    photo: Path | str
-    result: Path | str
-    status: str
-    reason: str = ""
-
-    @property
-    def is_here(self):
-        """Whether photo and result are files, and not in a bucket."""
-        return isinstance(self.photo, Path) and isinstance(self.result, Path)
-
-
-class Report:
-    """What became of all photos: an `Outcome` for each, in order of names.
-
-    Args:
-        source: where the photos are, such as an `account.Folder`.
-        destination: where the results are, likewise.
-        names: those of the photos.
-    """
-
-    def __init__(self, source, destination, names):
-        # Of a million photos, this is what stays in memory.
-        self._source = source
-        self._destination = destination
-        self._names = names
-        self._results = list(names)
-        self._statuses = ["failed"] * len(names)
-        self._reasons = {}
-
-    def __iter__(self):
-        return map(self._outcome, range(len(self)))
-
-    def __len__(self):
-        return len(self._names)
-
-    def __str__(self):
-        counts = ", ".join(
-            f"{self.count(status)} {status}" for status in ("done", "skipped", "failed")
-        )
-        reasons = [f"  {outcome.reason}" for outcome in self.with_status("failed")]
-        return "\n".join([f"{len(self)} photos: {counts}", *reasons])
-
-    def count(self, status):
-        """Returns how many photos are "done", "skipped" or "failed"."""
-        return self._statuses.count(status)
-
-    def with_status(self, status):
-        """Returns the outcomes that are "done", "skipped" or "failed"."""
-        return [
-            self._outcome(number)
-            for number, has in enumerate(self._statuses)
-            if has == status
-        ]
-
-    def set(self, number, status, reason="", result=None):
-        """Notes what became of a photo, and under which name."""
-        self._statuses[number] = status
-        if result:
-            self._results[number] = result
-        if reason:
-            self._reasons[number] = reason
-
-    def _outcome(self, number):
-        return Outcome(
-            self._source.locate(self._names[number]),
-            self._destination.locate(self._results[number]),
-            self._statuses[number],
-            self._reasons.get(number, ""),
-        )
+_log = logging.getLogger(__name__)
 
 
 def colorize_folder(colorizer, source, destination, strength=1.0, extension=None):
@@ -186,7 +98,7 @@ def list_photos(source, destination, strength, extension):
     """Returns the names of the photos to be colorized, when all arguments are fit.
 
     Args:
-        source: where photos are, such as an `account.Folder`.
+        source: where photos are, such as an `places.Folder`.
         destination: where results go, likewise.
         strength: as in `colorize_folder`.
         extension: as in `colorize_folder`.
@@ -213,80 +125,6 @@ def list_photos(source, destination, strength, extension):
     return names
 
 
-class Progress:
-    """A bar for people, and a `Report` that comes together; a `with` statement.
-
-    Args:
-        source: where photos are, such as an `account.Folder`.
-        destination: where results go, likewise.
-        names: those of all photos.
-    """
-
-    def __init__(self, source, destination, names):
-        self.report = Report(source, destination, names)
-        self._names = names
-        self._bar = tqdm(
-            desc="colorizing", total=len(names), unit="photo", **_bar_options()
-        )
-        self._failed = 0
-        self._waiting = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._bar.close()
-
-    def claim_all(self, account, extension):
-        """Yields the number and the `Claim` of each photo that is to be done."""
-        for number, name in enumerate(self._names):
-            try:
-                claim = account.claim(name, extension)
-                done = account.is_done(claim)
-            except (OSError, PhotoError) as error:  # the photo has just gone, say
-                self.finish(number, str(error))
-                continue
-            self.report.set(number, "skipped" if done else "failed", "", claim.result)
-            if done:
-                self._bar.update()
-            else:
-                yield number, claim
-
-    def announce(self, text):
-        """Shows what has to be waited for until the first photo is through."""
-        self._bar.set_description(text)
-        self._waiting = True
-
-    def finish(self, number, reason=""):
-        """Notes that a photo is done, or why it failed."""
-        if self._waiting:
-            self._bar.set_description("colorizing", refresh=False)
-            self._bar.unpause()
-            self._waiting = False
-        self.report.set(number, "failed" if reason else "done", reason)
-        if reason:
-            self._failed += 1
-            self._bar.set_postfix(failed=self._failed, refresh=False)
-        self._bar.update()
-
-
-def _bar_options():
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        return {"mininterval": 1}
-    return {"mininterval": 30, "file": _Lines(), "ncols": 80}
-
-
-class _Lines:
-    """What `tqdm` writes, as lines of a log."""
-
-    def write(self, text):
-        if text := text.strip():
-            sys.stderr.write(f"{text}\n")
-
-    def flush(self):
-        sys.stderr.flush()
-
-
 @dataclass
 class Work:
     """A photo on its way: where it is, and what the steps have found so far.
@@ -309,10 +147,7 @@ class Work:
     hints: Path | None = None
     note: Callable = lambda work, finished: None
     size: tuple[int, int] = (1, 1)
-    source: GrayPhoto | None = field(default=None, repr=False)
-    luma: np.ndarray | None = field(default=None, repr=False)
-    cells: np.ndarray | None = field(default=None, repr=False)
-    chroma: np.ndarray | None = field(default=None, repr=False)
+    pixels: Photo | None = field(default=None, repr=False)
     reason: str = ""
 
     def attempt(self, step, *args):
@@ -320,7 +155,10 @@ class Work:
         if not self.reason:
             try:
                 step(*args)
+            except (PhotoError, HintError, OSError) as error:
+                self.reason = str(error)
             except Exception as error:  # cv2 has its own for a lack of memory
+                _log.exception("%s cannot be colorized", self.photo)
                 self.reason = str(error) or f"{self.photo}: {type(error).__name__}"
 
     def measure(self):
@@ -328,19 +166,16 @@ class Work:
 
     def read(self, colorizer, strength):
         hints = read_hints(self.hints) if self.hints else ()
-        self.source = read_gray(self.photo)
-        self.luma = colorizer.shrink(self.source.gray)
-        self.cells = colorizer.encode_hints(hints, self.luma, strength)
+        self.pixels = prepare(colorizer, read_gray(self.photo), strength, hints)
 
-    def write(self, strength):
-        rgb = paint_chroma(self.source.gray, self.luma, self.chroma, strength)
+    def write(self):
         self.note(self, False)
-        write_photo(self.result, rgb, self.source)
+        self.pixels.write(self.result)
         self.note(self, True)
 
     def finish(self):
         """Frees the photo's memory."""
-        self.source = self.luma = self.cells = self.chroma = None
+        self.pixels = None
 
 
 def colorize_works(colorizer, works, strength, threads=THREADS):
@@ -366,8 +201,8 @@ def colorize_works(colorizer, works, strength, threads=THREADS):
 
     def colorize(batch):
         attempt(batch, "read", colorizer, strength)
-        _predict([work for work in batch if not work.reason], colorizer)
-        attempt(batch, "write", strength)
+        predict(colorizer, [work.pixels for work in batch if not work.reason])
+        attempt(batch, "write")
         for work in batch:
             work.finish()
         return batch
@@ -401,7 +236,7 @@ def _make_batches(colorizer, works):
         waiting[shape].append(work)
         pixels[shape] += size
         most = max(1, NETWORK_PIXELS // (shape[0] * shape[1]))
-        if len(waiting[shape]) >= 2 ** (most.bit_length() - 1):  # see _predict
+        if len(waiting[shape]) >= 2 ** (most.bit_length() - 1):
             fullest = shape
         elif sum(map(len, waiting.values())) >= PHOTOS_AHEAD:
             fullest = max(waiting, key=lambda shape: len(waiting[shape]))
@@ -412,27 +247,7 @@ def _make_batches(colorizer, works):
     yield from waiting.values()
 
 
-def _predict(works, colorizer):
-    # A batch was made by the sizes in the files: EXIF has turned some since.
-    def shape(work):
-        return colorizer.network_shape(*work.luma.shape)
-
-    for _, group in groupby(sorted(works, key=shape), shape):
-        group = list(group)
-        # TensorFlow rounds differently for one photo than for several, and for
-        # numbers that its threads do not divide: a photo's result would depend
-        # on which others happen to be beside it.
-        most = max(2, 2 ** (len(group) - 1).bit_length())
-        inputs = [(work.luma, work.cells) for work in group]
-        inputs += [(group[-1].luma, None)] * (most - len(group))
-        chromas = colorizer.predict_chroma(*map(list, zip(*inputs, strict=True)))
-        for work, chroma in zip(group, chromas, strict=False):
-            work.chroma = chroma
-
-
 def describe(colorizer, strength):
     """Returns a digest of all that a result depends on but the photo."""
-    digest = hashlib.sha256(repr((colorizer.working_size, float(strength))).encode())
-    for weights in colorizer.generator.get_weights():
-        digest.update(np.ascontiguousarray(weights))
-    return digest.hexdigest()[:16]
+    facts = colorizer.working_size, float(strength), colorizer.network.digest
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -13,17 +13,12 @@ from functools import partial
 
 import cv2
 import numpy as np
-import tensorflow as tf
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from colorizer_tf.color import join_luma_chroma, rgb_to_chroma
-from colorizer_tf.photos import whole_file
+from colorizer_tf.files import atomic_write
 
 HINT_STRIDE = 4
 MOST_HINTS = 1000
-MOST_TRAINING_HINTS = 100
-HINTED_SHARE = 0.6
 LOWEST_STRENGTH = 1e-3
 # Of a correction: its distances are in cells; this much luma is as far as one.
 REACH = 6
@@ -153,7 +148,7 @@ def read_hints(path):
 
 def write_hints(path, hints):
     """Writes hints to a JSON file, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(format_hints(hints), "utf-8")
 
 
@@ -182,7 +177,7 @@ def encode_hints(hints, luma, strength=1.0):
         top, left = row * HINT_STRIDE, column * HINT_STRIDE
         local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
         rgb = join_luma_chroma(np.float32([local]), rgb_to_chroma(hint.rgb))
-        cb, cr = np.asarray(rgb_to_chroma(np.asarray(rgb))) / strength
+        cb, cr = rgb_to_chroma(rgb) / strength
         cells[row, column] = 1, cb, cr
     return cells
 
@@ -203,6 +198,8 @@ def correct_chroma(chroma, cells, luma):
     Returns:
         float32 (h, w, 2).
     """
+    from scipy.sparse.csgraph import dijkstra  # half of a second, for hints alone
+
     height, width = cells.shape[:2]
     to_cells = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_AREA)
     hinted = np.flatnonzero(cells[..., 0])
@@ -222,6 +219,8 @@ def correct_chroma(chroma, cells, luma):
 
 def _link_neighbours(luma):
     """The distances between neighbouring cells, as a sparse matrix."""
+    from scipy.sparse import csr_array
+
     index = np.arange(luma.size).reshape(luma.shape)
     rows, columns, distances = [], [], []
     for one, other, steps in (
@@ -236,32 +235,3 @@ def _link_neighbours(luma):
         distances.append(steps + detour)
     places = np.concatenate(rows), np.concatenate(columns)
     return csr_array((np.concatenate(distances), places), (luma.size, luma.size))
-
-
-def random_mask(cells, rng):
-    """Which cells of a training photo have a hint.
-
-    Two fifths of the photos have none, the others 1 to 100, most of them few.
-
-    Returns:
-        float32 (cells, cells, 1), 1 or 0.
-    """
-    mask = np.zeros(cells * cells, np.float32)
-    if rng.random() < HINTED_SHARE:
-        count = int(np.exp(rng.uniform(0, np.log(MOST_TRAINING_HINTS + 1))))
-        mask[rng.choice(mask.size, min(count, mask.size), replace=False)] = 1
-    return mask.reshape(cells, cells, 1)
-
-
-def reveal_chroma(colour, mask):
-    """Hints of the real colours: 1 and a cell's mean chroma where the mask is 1.
-
-    Args:
-        colour: RGB in [0, 1], (B, H, W, 3).
-        mask: 1 or 0, (B, H / 4, W / 4, 1).
-
-    Returns:
-        (B, H / 4, W / 4, 3).
-    """
-    chroma = tf.nn.avg_pool2d(rgb_to_chroma(colour), HINT_STRIDE, HINT_STRIDE, "VALID")
-    return tf.concat([mask, mask * chroma], axis=-1)

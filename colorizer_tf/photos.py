@@ -1,34 +1,35 @@
-"""Photo files: found in a folder, read whatever they are, written whole."""
+"""Photo files: read whatever they are, and written."""
 
 import contextlib
-import math
-import os
-import struct
+import io
 import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
-import tifffile
+import simplejpeg
 from PIL import (
     ExifTags,
     Image,
     ImageOps,
-    PngImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
 )
-from PIL.ExifTags import Base as Tag
 
 from colorizer_tf.color import BLUE, GREEN, RED
+from colorizer_tf.files import EXTENSIONS, atomic_write
+from colorizer_tf.sixteen_bit import (
+    MAX_PIXELS,
+    is_16_bit,
+    read_16_bit,
+    to_8_bit,
+    turn,
+    write_16_bit_png,
+    write_16_bit_tiff,
+)
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 QUALITY = 95
-PNG_HEAD = 33
-# More is refused unread: a small file can claim a size that fills the memory.
-MAX_PIXELS = 2**27
 # Which is why Pillow need not warn of less. Not by `catch_warnings` around a file:
 # that is one for all threads.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -36,7 +37,6 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 TiffImagePlugin.OPEN_INFO.setdefault(
     (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
 )
-_UNPACKED, _DEFLATED = (1,), (8, 32946)  # compressions of a TIFF
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
@@ -62,60 +62,6 @@ class GrayPhoto:
     gray: np.ndarray
     alpha: np.ndarray | None = None
     metadata: dict = field(default_factory=dict)
-
-
-def find_photos(folder):
-    """Returns the photos below a folder, as a sorted list of paths.
-
-    Photos are known by their extension, in upper or lower case; hidden files
-    are passed over.
-
-    Raises:
-        FileNotFoundError: no such folder, or no photo in it.
-    """
-    folder = Path(folder)
-    return [folder / name for name in find_names(folder)]
-
-
-def find_names(folder):
-    """Returns what `find_photos` finds as names below the folder, "/" between."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder.absolute()}.")
-    names = [name for name in _list_files(folder) if is_photo_name(name)]
-    if not names:
-        raise no_photos(folder.absolute())
-    names.sort(key=name_order)
-    return names
-
-
-def is_photo_name(name):
-    """Whether a file of this name counts as a photo."""
-    name = name.rpartition("/")[2]
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
-
-
-def name_order(name):
-    """What names below a folder are sorted by: as paths are."""
-    return name.replace("/", "\0")
-
-
-def no_photos(place):
-    """Returns the error for a place where no photo is."""
-    return FileNotFoundError(
-        f"No photos in {place} or the folders below it: looked for files ending in "
-        f"{', '.join(EXTENSIONS)}."
-    )
-
-
-def _list_files(folder, above=""):
-    # A folder that may not be looked into is passed over.
-    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _list_files(entry.path, f"{above}{entry.name}/")
-            elif entry.is_file():
-                yield above + entry.name
 
 
 @contextlib.contextmanager
@@ -167,8 +113,8 @@ def read_photo(path, shorter_side=None):
         if shorter_side:
             # JPEG decodes to an eighth at almost no cost.
             image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
-        deep = _is_deep(image)
-        upright = _shallow(path, image) if deep else _apply_orientation(image)
+        deep = is_16_bit(image)
+        upright = to_8_bit(path, image) if deep else _apply_orientation(image)
         image = _to_rgb(upright)
     if shorter_side and min(image.size) != shorter_side:
         scale = shorter_side / min(image.size)
@@ -229,8 +175,8 @@ def read_gray(path):
             `MAX_PIXELS`, 134 million.
     """
     with open_photo(path) as image:
-        if _is_deep(image):
-            gray, alpha = _read_deep(path, image)
+        if is_16_bit(image):
+            gray, alpha = read_16_bit(path, image)
         else:
             # JPEG holds luma as such: its chroma need not even be decoded.
             image.draft("L", None)
@@ -277,15 +223,50 @@ def write_photo(path, rgb, source=None):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A photo can be made again: no waiting for the disk, a third of the time.
-        with whole_file(path, sync=False) as temporary:
+        with atomic_write(path, sync=False) as temporary:
             if rgb.dtype == np.uint8 or file_format not in ("PNG", "TIFF"):
                 _write_with_pillow(temporary, file_format, rgb, source)
             elif file_format == "PNG":
-                _write_deep_png(temporary, _with_alpha(rgb, source), source.metadata)
+                write_16_bit_png(temporary, _with_alpha(rgb, source), source.metadata)
             else:
-                _write_deep_tiff(temporary, _with_alpha(rgb, source), source.metadata)
+                write_16_bit_tiff(temporary, _with_alpha(rgb, source), source.metadata)
     except Exception as error:  # the full disk, and what no format can hold
         raise PhotoError(f"{path} cannot be written: {error}") from error
+
+
+def write_jpeg_planes(path, luma, cb, cr, source):
+    """Writes a JPEG from its planes, at quality 95.
+
+    Args:
+        path: the file, which is there as a whole or not at all.
+        luma: uint8 (H, W).
+        cb, cr: uint8, 128 for gray, (ceil(H / 2), ceil(W / 2)).
+        source: a `GrayPhoto`, whose metadata goes to the result.
+
+    Raises:
+        PhotoError: the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        planes = map(np.ascontiguousarray, (luma, cb, cr))
+        encoded = simplejpeg.encode_jpeg_yuv_planes(*planes, QUALITY)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, sync=False) as temporary:
+            with open(temporary, "wb") as file:
+                file.write(_jpeg_head(source.metadata))
+                file.write(memoryview(encoded)[2:])
+    except Exception as error:  # the full disk, and what JPEG cannot hold
+        raise PhotoError(f"{path} cannot be written: {error}") from error
+
+
+def _jpeg_head(metadata):
+    """The first bytes of a JPEG, up to the last segment of its metadata."""
+    tiny = io.BytesIO()
+    Image.new("L", (1, 1)).save(tiny, "JPEG", **metadata)
+    data, end = tiny.getvalue(), 2
+    while 0xE0 <= data[end + 1] <= 0xEF:  # APP0 to APP15
+        end += 2 + int.from_bytes(data[end + 2 : end + 4], "big")
+    return data[:end]
 
 
 def _apply_orientation(image):
@@ -295,7 +276,7 @@ def _apply_orientation(image):
         raise
     except Exception:  # damaged EXIF, which Pillow fails to write again
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return Image.fromarray(_turn(np.asarray(_to_rgb(image)), orientation))
+        return Image.fromarray(turn(np.asarray(_to_rgb(image)), orientation))
 
 
 def _to_rgb(image):
@@ -319,99 +300,6 @@ def _to_luma(image):
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         image = _to_rgb(image)
     return image.convert("L")
-
-
-def _is_deep(image):
-    """Whether a channel has more than 8 bits, which Pillow would not read right."""
-    if image.format == "TIFF":
-        return 8 < max(image.tag_v2.get(Tag.BitsPerSample, (1,))) <= 16
-    return image.format == "PNG" and any(";16" in str(tile.args) for tile in image.tile)
-
-
-def _read_deep(path, image):
-    levels = _read_levels(path, image)
-    if levels.ndim == 2:
-        return levels, None
-    # OpenCV's channels are blue, green, red; its cvtColor is a level off here.
-    gray = cv2.transform(levels[..., :3], np.array([[BLUE, GREEN, RED]]))
-    alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
-    return gray, alpha
-
-
-def _shallow(path, image):
-    """A deep photo as a Pillow image of 8 bits, upright."""
-    levels = cv2.convertScaleAbs(_read_levels(path, image), alpha=1 / 257)
-    return Image.fromarray(levels if levels.ndim == 2 else _swap_red_blue(levels))
-
-
-def _read_levels(path, image):
-    """The uint16 levels of a deep photo, upright: (H, W), BGR or BGRA (H, W, C)."""
-    tags = image.tag_v2 if image.format == "TIFF" else {}
-    if tags.get(Tag.PhotometricInterpretation, 1) > 2:
-        raise ValueError("16 bits a channel, and neither gray nor RGB; save it as RGB")
-    apart = tags.get(Tag.PlanarConfiguration) == 2 and image.mode.startswith("RGB")
-    if apart:
-        levels = _read_planes(path)
-    else:
-        levels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if levels is None or levels.dtype != np.uint16:
-        raise ValueError("OpenCV cannot read its 16-bit pixels")
-    if sorted(levels.shape[:2]) != sorted(image.size):
-        raise ValueError("it names two sizes")
-    if apart or not tags:  # of other TIFFs, OpenCV applies the orientation itself
-        levels = _turn(levels, image.getexif().get(Tag.Orientation, 1))
-    if tags.get(Tag.PhotometricInterpretation) == 0:
-        levels = 65535 - levels  # 0 is white
-    if tags.get(Tag.ExtraSamples) == (0,):  # a fourth channel that is no opacity
-        levels = levels[..., :3]
-    if tags.get(Tag.ExtraSamples) == (1,):  # colours times opacity
-        *colours, opacity = cv2.split(levels)
-        for place, colour in enumerate(colours):
-            levels[..., place] = cv2.divide(colour, opacity, scale=65535)
-    return np.ascontiguousarray(levels)
-
-
-def _read_planes(path):
-    """The levels of a TIFF whose planes lie apart, which OpenCV and Pillow garble."""
-    with tifffile.TiffFile(path) as tiff:
-        page = tiff.pages.first
-        channels, depth, height, width, _ = page.shaped
-        size = page.dtype.itemsize * math.prod(page.chunks)
-        if channels > 4 or depth > 1 or max(height * width, size // 2) > MAX_PIXELS:
-            raise ValueError("it names two sizes")
-        if page.compression not in (*_UNPACKED, *_DEFLATED):
-            raise ValueError(
-                f"its planes lie apart, with {page.compression.name} compression; "
-                "save it with planes together (interleaved), or uncompressed"
-            )
-        if len(page.dataoffsets) != math.prod(page.chunked):
-            raise ValueError("image file is truncated")
-        if page.compression in _DEFLATED:
-            # tifffile would inflate it all, however much it is.
-            for part, _ in tiff.filehandle.read_segments(
-                page.dataoffsets, page.databytecounts
-            ):
-                if part and len(zlib.decompressobj().decompress(part, size + 1)) > size:
-                    raise ValueError("it inflates to more than its size")
-        levels = np.zeros((height, width, channels), page.dtype)
-        for part, (plane, _, top, left, _), shape in page.segments(maxworkers=1):
-            if part is not None:
-                place = levels[top : top + shape[1], left : left + shape[2]]
-                place[..., (2, 1, 0, 3)[plane]] = part[
-                    0, : place.shape[0], : place.shape[1], 0
-                ]
-    return levels
-
-
-def _turn(pixels, orientation):
-    """Applies an EXIF orientation to an array, (H, W) or (H, W, C)."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
 
 
 def _read_metadata(image):
@@ -467,72 +355,3 @@ def _write_with_pillow(path, file_format, rgb, source):
         image = Image.alpha_composite(white, image).convert("RGB")
     options = {"PNG": {"compress_level": 3}}.get(file_format, {"quality": QUALITY})
     image.save(path, file_format, **options, **source.metadata)
-
-
-def _write_deep_png(path, pixels, metadata):
-    done, encoded = cv2.imencode(".png", _swap_red_blue(pixels))
-    if not done:
-        raise ValueError("OpenCV cannot encode it")
-    with open(path, "wb") as file:
-        file.write(encoded[:PNG_HEAD].data)
-        if "icc_profile" in metadata:
-            profile = zlib.compress(metadata["icc_profile"])
-            PngImagePlugin.putchunk(file, b"iCCP", b"ICC Profile\0\0", profile)
-        if "dpi" in metadata:
-            x, y = (round(dots / 0.0254) for dots in metadata["dpi"])
-            PngImagePlugin.putchunk(file, b"pHYs", struct.pack(">IIB", x, y, 1))
-        if "exif" in metadata:
-            exif = metadata["exif"].tobytes().removeprefix(b"Exif\0\0")
-            PngImagePlugin.putchunk(file, b"eXIf", exif)
-        file.write(encoded[PNG_HEAD:].data)
-
-
-def _write_deep_tiff(path, pixels, metadata):
-    """Writes a TIFF of 16 bits; of EXIF, the plain texts alone go along."""
-    texts = {
-        tag: value if isinstance(value, bytes) else value.encode()
-        for tag, value in metadata.get("exif", {}).items()
-        if isinstance(value, str | bytes)
-    }
-    tifffile.imwrite(
-        path,
-        pixels,
-        photometric="rgb",
-        extrasamples=["unassalpha"] if pixels.shape[2] == 4 else None,
-        resolution=metadata.get("dpi"),
-        resolutionunit="INCH",
-        iccprofile=metadata.get("icc_profile"),
-        extratags=[(tag, "s", 0, text, True) for tag, text in texts.items()],
-        software=False,
-        metadata=None,
-    )
-
-
-def _swap_red_blue(pixels):
-    alpha = pixels.shape[2] == 4
-    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR)
-
-
-@contextlib.contextmanager
-def whole_file(path, sync=True):
-    """A temporary path that takes the place of `path` when all went well.
-
-    Whatever interrupts the writing, `path` holds either what it held before or
-    all of what is new. A file left behind by a kill is taken over by the
-    next writing of the same `path`.
-
-    Args:
-        path: the file.
-        sync: wait until the disk has it, so that not even a power cut leaves an
-            empty file.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".partial.{path.name}")
-    try:
-        yield temporary
-        if sync:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

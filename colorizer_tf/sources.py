@@ -5,17 +5,21 @@ import http.client
 import itertools
 import shutil
 import tempfile
+import unicodedata
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import skimage.data
 from PIL import Image
 from tqdm import tqdm
 
-from colorizer_tf.datasets import Split, split_photos
-from colorizer_tf.photos import find_photos, to_gray
+from colorizer_tf.files import find_photos
+from colorizer_tf.photos import to_gray
+from colorizer_tf.survey import survey_photos
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 PROJECT = _PACKAGE_PARENT if (_PACKAGE_PARENT / "notebooks").is_dir() else Path.cwd()
@@ -43,6 +47,82 @@ def project_path(path, default):
     if "://" in str(path):
         return path
     return Path(path).expanduser().absolute() if path else PROJECT / default
+
+
+@dataclass
+class Split:
+    """Photos by side, and those that were left out and why; lists of paths.
+
+    `source` says where `load_split` took them from: a folder, or "sample".
+    """
+
+    train: list[Path] = field(default_factory=list)
+    validation: list[Path] = field(default_factory=list)
+    test: list[Path] = field(default_factory=list)
+    near_gray: list[Path] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
+    source: str = ""
+
+    @property
+    def photos(self):
+        """All of them, those that were left out too, sorted."""
+        kept = self.train + self.validation + self.test
+        return sorted(kept + self.near_gray + self.unreadable)
+
+    def __str__(self):
+        return (
+            f"{len(self.photos)} photos: {len(self.train)} for training, "
+            f"{len(self.validation)} for validation, {len(self.test)} for the test; "
+            f"left out: {len(self.near_gray)} near-gray, "
+            f"{len(self.unreadable)} unreadable"
+        )
+
+
+def split_photos(
+    photos, test_fraction=0.1, validation_fraction=0.05, seed=0, keep_near_gray=False
+):
+    """Divides photos into a training, a validation and a test side.
+
+    A hash of `seed` and the photo's file name decides, so a photo keeps its
+    side whatever the order of the folder, and when others are added. Photos
+    that cannot be read, and near-gray ones (mean CIE chroma below 4: there is
+    no colour in them to learn or to compare with), are left out; what was left
+    out is printed.
+
+    Args:
+        photos: paths, as from `find_photos`.
+        test_fraction, validation_fraction: the expected shares of these sides.
+        seed: another seed gives another division.
+        keep_near_gray: True keeps the near-gray ones.
+
+    Returns:
+        A `Split`.
+    """
+    split = Split()
+    for facts in survey_photos(photos):
+        if facts.error:
+            warnings.warn(f"left out: {facts.error}", stacklevel=2)
+            split.unreadable.append(facts.path)
+        elif facts.near_gray and not keep_near_gray:
+            split.near_gray.append(facts.path)
+        else:
+            position = hash_position(facts.path, seed)
+            if position < test_fraction:
+                split.test.append(facts.path)
+            elif position < test_fraction + validation_fraction:
+                split.validation.append(facts.path)
+            else:
+                split.train.append(facts.path)
+    print(split)
+    return split
+
+
+def hash_position(path, seed=0):
+    """Returns where `split_photos` puts a photo, by its name alone: in [0, 1)."""
+    # macOS hands out decomposed names; the same photo must hash alike elsewhere.
+    name = unicodedata.normalize("NFC", Path(path).name)
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def load_split(photos="", seed=0):

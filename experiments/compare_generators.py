@@ -29,11 +29,11 @@ from skimage.segmentation import felzenszwalb
 
 import colorizer_tf as ct
 from colorizer_tf.color import colourfulness
-from colorizer_tf.datasets import hash_position
 from colorizer_tf.metrics import PALETTE_EDGES
-from colorizer_tf.models import copy_weights, scale_chroma
 from colorizer_tf.photos import shrink_photo
+from colorizer_tf.sources import hash_position
 from colorizer_tf.survey import survey_photo
+from colorizer_tf.training.models import copy_weights, scale_chroma
 
 KEPT_OUT = 0.1
 SIDE = 256

@@ -24,8 +24,8 @@ import keras
 import numpy as np
 
 import colorizer_tf as ct
-from colorizer_tf.datasets import hash_position
-from colorizer_tf.models import copy_weights
+from colorizer_tf.sources import hash_position
+from colorizer_tf.training.models import copy_weights
 
 KEPT_OUT = 0.1
 VALIDATION_PHOTOS = 256

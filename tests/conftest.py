@@ -61,7 +61,7 @@ def run_notebook(checkout, tmp_path, monkeypatch):
             if output.get("name") == "stderr"
             for line in output.text.replace("\r", "\n").splitlines()
         ]
-        progress = re.compile("photo/s|s/photo")
+        progress = re.compile("(photo|frame)/s|s/(photo|frame)")
         assert [line for line in errors if line and not progress.search(line)] == []
         return notebook
 

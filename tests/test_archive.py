@@ -17,9 +17,10 @@ from PIL import Image
 
 import colorizer_tf as ct
 from colorizer_tf.__main__ import main
-from colorizer_tf.account import PARTS, RECORD, Claim
+from colorizer_tf.account import MAX_TRIES, RECORD, Claim, Notes
 from colorizer_tf.folder import Work
 from colorizer_tf.photos import photo_size
+from colorizer_tf.places import PARTS, Bucket, open_place
 
 archive = pytest.importorskip("colorizer_tf.archive", reason="needs the extra `ray`")
 ray = pytest.importorskip("ray")
@@ -201,7 +202,6 @@ def test_killed_on_ray_and_gone_on_without(cluster, colorizer, tmp_path):
     finished = contents(result)
     assert 20 <= len(list(result.glob("*.png"))) < 300
 
-    colorizer.freeze()
     report = colorizer.colorize_folder(source, result)
 
     assert report.count("failed") == 0
@@ -241,12 +241,12 @@ def test_chunks_are_bounded():
 
 
 def test_what_a_killed_worker_leaves_is_taken_up(tmp_path):
-    place = archive._open_place(tmp_path)
+    place = open_place(tmp_path)
     works = [Work(number, Path(f"{number}.png"), Path()) for number in range(3)]
     entries = {number: (f"{number}.png", ("", (1, 2), "")) for number in range(3)}
 
     def take_up():
-        return archive._Notes(place, f"{PARTS}/0.jsonl", entries)
+        return Notes(place, f"{PARTS}/0.jsonl", entries)
 
     assert not take_up().seen
     take_up().save()
@@ -255,7 +255,7 @@ def test_what_a_killed_worker_leaves_is_taken_up(tmp_path):
     assert notes.begin(works[0])
     notes.finish(works[:1])
     notes.save()
-    for _ in range(archive.TRIES):
+    for _ in range(MAX_TRIES):
         assert take_up().begin(works[1])
         assert not works[1].reason
     notes = take_up()
@@ -271,7 +271,7 @@ def test_what_a_killed_worker_leaves_is_taken_up(tmp_path):
 
 
 def test_where_there_is_renaming_a_file_gets_its_name_last(tmp_path, monkeypatch):
-    bucket = archive.Bucket(f"local://{tmp_path}/out")
+    bucket = Bucket(f"local://{tmp_path}/out")
     moved = []
     move = type(bucket.files).mv
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorizer_tf import account as account_module
 from colorizer_tf import folder as folder_module
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.colorizer import Colorizer
 from colorizer_tf.photos import read_gray, read_photo
+from colorizer_tf.places import PARTS
 
 
 @pytest.fixture(scope="module")
@@ -414,7 +414,7 @@ def test_what_a_run_on_ray_noted_until_just_now_counts(colorizer, tmp_path):
         save(tmp_path / "in" / name)
     colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
     record = tmp_path / "out" / folder_module.RECORD
-    parts = tmp_path / "out" / account_module.PARTS
+    parts = tmp_path / "out" / PARTS
     parts.mkdir()
     (parts / "0.jsonl").write_text(record.read_text())
     (parts / "scratch").mkdir()
@@ -434,7 +434,7 @@ def test_a_last_writer_that_notes_after_the_account_was_read(
         save(tmp_path / "in" / name)
     colorizer.colorize_folder(tmp_path / "in", tmp_path / "out")
     record = tmp_path / "out" / folder_module.RECORD
-    part = tmp_path / "out" / account_module.PARTS / "0.jsonl"
+    part = tmp_path / "out" / PARTS / "0.jsonl"
     noted = record.read_text()
     record.unlink()
     find = folder_module.Account.claim

@@ -10,8 +10,8 @@ from PIL import Image, ImageCms
 
 from colorizer_tf.color import BLUE, GREEN, RED, join_luma_chroma
 from colorizer_tf.colorizer import Colorizer
+from colorizer_tf.painting import fit_chroma, paint, paint_chroma
 from colorizer_tf.photos import PhotoError, read_gray, write_photo
-from colorizer_tf.upsampling import fit_chroma, paint, paint_chroma
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -119,27 +119,21 @@ def test_flat_chroma_stays_flat_to_the_border():
     np.testing.assert_allclose(offset, chroma[::2, ::2], atol=1e-5)
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_a_network_that_knows_one_size_only(frozen):
+def test_a_network_that_knows_one_size_only():
     colorizer = Colorizer(build_painter((24, 36)))
-    if frozen:
-        colorizer.freeze()
 
     for shape in ((10, 12), (24, 36), (300, 200)):
         photo = noise(*shape)
         assert np.abs(luma(colorizer.colorize(photo)) - photo).max() <= 1
 
 
-@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("stride", [1, 48, 128])
-def test_a_network_of_any_stride_and_upsampling(stride, frozen):
+def test_a_network_of_any_stride_and_upsampling(stride):
     gray = keras.Input((None, None, 1))
     x = layers.AveragePooling2D(stride)(gray)
     x = layers.UpSampling2D(stride, interpolation="bilinear")(x)
     rgb = layers.Conv2D(3, 1, activation="sigmoid")(layers.Concatenate()([gray, x]))
     colorizer = Colorizer(keras.Model(gray, rgb), working_size=40)
-    if frozen:
-        colorizer.freeze()
 
     for shape in ((50, 70), (33, 20)):
         assert colorizer.colorize(noise(*shape)).shape == (*shape, 3)

@@ -56,17 +56,6 @@ def test_a_trained_generator_keeps_the_luma_too(generator):
     assert np.ptp(np.int16(rgb), axis=-1).mean() > 20
 
 
-def test_a_frozen_generator_paints_the_same_whatever_becomes_of_it(generator):
-    photo = noise(45, 70)
-    colorizer = Colorizer(generator)
-    rgb = colorizer.colorize(photo)
-
-    colorizer.freeze()
-    generator.set_weights([0 * weights for weights in generator.get_weights()])
-
-    np.testing.assert_allclose(np.int16(colorizer.colorize(photo)), rgb, atol=1)
-
-
 def test_the_chroma_is_that_of_the_generator():
     photo = np.full((40, 50), 128, np.uint8)
 

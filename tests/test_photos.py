@@ -7,14 +7,11 @@ import pytest
 from PIL import Image
 
 from colorizer_tf import photos as photos_module
+from colorizer_tf import sixteen_bit
 from colorizer_tf.color import BLUE, GREEN, RED
-from colorizer_tf.photos import (
-    MAX_PIXELS,
-    PhotoError,
-    find_photos,
-    read_photo,
-    whole_file,
-)
+from colorizer_tf.files import atomic_write, find_photos
+from colorizer_tf.photos import PhotoError, read_photo
+from colorizer_tf.sixteen_bit import MAX_PIXELS
 
 
 @pytest.fixture
@@ -298,11 +295,11 @@ def test_a_folder_without_photos_says_where_and_for_what_was_looked(tmp_path):
     assert ".jpg" in str(error.value)
 
 
-def test_a_whole_file_takes_the_place_of_the_old_one(tmp_path):
+def test_a_atomic_write_takes_the_place_of_the_old_one(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
 
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
 
@@ -315,7 +312,7 @@ def test_a_writing_that_fails_leaves_the_old_content(tmp_path, error):
     path = tmp_path / "file.txt"
     path.write_text("old")
 
-    with pytest.raises(error), whole_file(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_text("half of the ne")
         raise error
 
@@ -325,12 +322,12 @@ def test_a_writing_that_fails_leaves_the_old_content(tmp_path, error):
 
 def test_a_file_left_behind_by_a_kill_does_not_disturb(tmp_path):
     path = tmp_path / "file.txt"
-    unfinished = whole_file(path)
+    unfinished = atomic_write(path)
     with unfinished as temporary:
         temporary.write_text("new")
     temporary.write_text("left behind, and longer than what comes")
 
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("newer")
 
     assert path.read_text() == "newer"
@@ -341,7 +338,7 @@ def test_what_names_two_sizes_is_refused(tmp_path, monkeypatch):
     assert os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] == str(MAX_PIXELS)
     Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "a.tif")
     other = np.zeros((200, 300), np.uint16)
-    monkeypatch.setattr(photos_module.cv2, "imdecode", lambda *_: other)
+    monkeypatch.setattr(sixteen_bit.cv2, "imdecode", lambda *_: other)
     with pytest.raises(PhotoError, match="two sizes"):
         photos_module.read_gray(tmp_path / "a.tif")
 

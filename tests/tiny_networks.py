@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from colorizer_tf.color import join_luma_chroma
-from colorizer_tf.models import apply_conv, embed_hints, upsample_bilinear
+from colorizer_tf.training.models import apply_conv, embed_hints, upsample_bilinear
 
 
 def build_tiny_generator(hints=False):

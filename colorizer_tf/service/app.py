@@ -6,8 +6,10 @@ import logging
 import shutil
 import time
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import fastapi_offline
 import uvicorn
@@ -22,30 +24,37 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from colorizer_tf.hints import MOST_HINTS, HintError, parse_hints
-from colorizer_tf.service.editor import add_preview
-from colorizer_tf.service.jobs import REPORT, JobError, JobStore, Limits, write_zip
 from colorizer_tf.service.middleware import (
+    COLORIZE,
     IdleTimeoutProtocol,
     LimitsMiddleware,
     error_response,
 )
-from colorizer_tf.service.page import mount_page
+from colorizer_tf.service.queue import REPORT, JobStore
+from colorizer_tf.service.validation import Limits, RequestError
+from colorizer_tf.sixteen_bit import MAX_PIXELS
 
 MEDIA_TYPES = {
     ".bmp": "image/bmp",
     ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
     ".png": "image/png",
     ".tif": "image/tiff",
     ".webp": "image/webp",
+    ".zip": "application/zip",
 }
-Format = Literal["bmp", "jpg", "png", "tif", "webp"]
+FORMATS = ("jpg", "png", "tif", "webp", "bmp")
+FIELDS = ("photo", "strength", "hints", "format", "longest_side")
 MAX_STRENGTH = 10
+CHUNK_BYTES = 2**16
+STATIC = Path(__file__).parent / "static"
 # As the page /docs understands it, which makes of it a button to choose files.
 _FILES_SCHEMA = WithJsonSchema(
     {"type": "array", "items": {"type": "string", "format": "binary"}}
 )
-# A response of so many bytes is sent from memory: that takes half the time.
-MAX_IN_MEMORY_BYTES = 2**21
+# And these are fields that it leaves empty until somebody fills them.
+_FORMAT_SCHEMA = WithJsonSchema({"type": "string", "enum": ["", *FORMATS]})
+_SIDE_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1})
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -53,11 +62,10 @@ def build_app(colorizer, limits=None):
     """Returns the service as a FastAPI application.
 
     Args:
-        colorizer: a `Colorizer`; it is frozen, see `Colorizer.freeze`.
+        colorizer: a `Colorizer`; see `Colorizer`.
         limits: `Limits`, else the usual ones.
     """
     limits = limits or Limits()
-    colorizer.freeze()
     store = JobStore(colorizer, limits)
     app = FastAPI(
         title="colorizer_tf",
@@ -80,49 +88,38 @@ def build_app(colorizer, limits=None):
         registry=store.registry,
     )
     app.add_middleware(
-        LimitsMiddleware, store=store, limits=limits, requests=requests, seconds=seconds
+        LimitsMiddleware, limits=limits, requests=requests, seconds=seconds
     )
     app.exception_handler(RequestValidationError)(_handle_validation_error)
     app.exception_handler(HTTPException)(_handle_http_error)
     _add_api(app, store)
-    add_preview(app, store)
+    _add_state(app, store)
     _add_docs(app)
-    mount_page(app, store)
+    _add_page(app)
     return app
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app):
-    store = app.state.store
-
-    async def remove_expired():
-        while True:
-            await asyncio.sleep(min(60, store.limits.page_seconds))
-            await run_in_threadpool(store.remove_expired)
-
-    cleanup = asyncio.create_task(remove_expired())
     yield
-    cleanup.cancel()
-    await run_in_threadpool(store.close)
+    await run_in_threadpool(app.state.store.close)
 
 
 def _add_api(app, store):
     @app.post(
-        "/api/colorize",
+        COLORIZE,
         tags=["photos"],
         response_class=Response,
         responses={
             200: {
-                "description": "The photo in colour; of several photos a zip, which "
-                f"holds a {REPORT} if some could not be colorized.",
-                "content": {
-                    media: {} for media in (*MEDIA_TYPES.values(), "application/zip")
-                },
+                "description": "The photo in colour, named NAME colour.jpg; of several "
+                f"photos a zip, with a {REPORT} if some could not be colorized.",
+                "content": {media: {} for media in MEDIA_TYPES.values()},
             },
             400: _describe_error("Not a photo, or a damaged one"),
             408: _describe_error("It did not come in in time"),
             413: _describe_error("Too large, in bytes, pixels or photos"),
-            422: _describe_error("A wrong parameter"),
+            422: _describe_error("A wrong parameter, or one that is not known"),
             503: _describe_error("Too much to do: try again after Retry-After"),
         },
     )
@@ -133,34 +130,54 @@ def _add_api(app, store):
         ],
         strength: Annotated[
             float,
-            Form(ge=0, le=MAX_STRENGTH, allow_inf_nan=False, description="0 is gray"),
+            Form(
+                ge=0,
+                le=MAX_STRENGTH,
+                allow_inf_nan=False,
+                description="Of the colours that the network finds. 0 is the gray "
+                "photo, or one with the colours of its hints alone",
+            ),
         ] = 1.0,
-        format: Annotated[
-            Format | None, Form(description="Of the result; else that of the photo")
-        ] = None,
         hints: Annotated[
             str,
             Form(
                 description="Colours that places of the photo have, for one photo: "
                 f"JSON, at most {MOST_HINTS:,}; x and y are fractions of the upright "
-                "photo's width and height",
-                examples=['[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]'],
+                "photo's width and height: "
+                '`[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]`',
             ),
-        ] = "[]",
+        ] = "",
+        format: Annotated[
+            Literal[FORMATS] | None,
+            Form(description="Of the result; else that of the photo"),
+            _FORMAT_SCHEMA,
+        ] = None,
+        longest_side: Annotated[
+            int | None,
+            Form(
+                ge=1,
+                description="The result has so many pixels a side at most; else as "
+                "many as the photo",
+            ),
+            _SIDE_SCHEMA,
+        ] = None,
     ):
         """Colorizes a photo, or several."""
         start = time.perf_counter()
-        hints = _parse_hints(hints, len(photo))
+        _refuse_unknown(request.query_params, await request.form())
+        options = {
+            "photo_format": format,
+            "strength": strength,
+            "hints": _parse_hints(hints, len(photo)),
+            "longest_side": longest_side,
+        }
         folder = store.folder / uuid.uuid4().hex
         try:
-            jobs = await run_in_threadpool(
-                _submit, store, photo, folder, strength, format, hints
-            )
+            jobs = await run_in_threadpool(_submit, store, photo, folder, options)
             await _wait_for(request, jobs)
             response = await run_in_threadpool(_build_response, store, jobs, folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        finally:
+            await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
         _log.info(
             "photos: %d, %.2f MB, %s, %.2f s",
             len(photo),
@@ -169,6 +186,22 @@ def _add_api(app, store):
             time.perf_counter() - start,
         )
         return response
+
+
+def _add_state(app, store):
+    limits = store.limits
+
+    @app.get("/api/about", tags=["state"])
+    async def about():
+        """What the service takes: whether hints, and how much at a time."""
+        return {
+            "hints": MOST_HINTS if store.queue.colorizer.takes_hints else 0,
+            "formats": FORMATS,
+            "photo_bytes": limits.photo_bytes,
+            "pixels": MAX_PIXELS,
+            "photos": limits.photos,
+            "request_bytes": limits.request_bytes,
+        }
 
     @app.get("/health", tags=["state"])
     async def health():
@@ -182,7 +215,7 @@ def _add_api(app, store):
 
 
 def _describe_error(description):
-    example = {"reason": "What is wrong, in plain words."}
+    example = {"reason": "What is wrong, in plain words.", "code": "a_word"}
     return {
         "description": description,
         "content": {"application/json": {"example": example}},
@@ -201,24 +234,43 @@ def _add_docs(app):
             title="colorizer_tf",
             swagger_js_url="docs/scripts/swagger-ui-bundle.js",
             swagger_css_url="docs/scripts/swagger-ui.css",
-            swagger_favicon_url="docs/scripts/favicon.png",
+            swagger_favicon_url="static/icon.svg",
         )
+
+
+def _add_page(app):
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+    @app.get("/", include_in_schema=False)
+    async def page():
+        return FileResponse(STATIC / "index.html")
+
+
+def _refuse_unknown(query, form):
+    """Raises for a parameter that is misspelt, or not where it belongs."""
+    known = f"The fields of the form are {', '.join(FIELDS)}."
+    unknown = [name for name in form if name not in FIELDS]
+    if query:
+        reason = f"Nothing is taken from the query: {', '.join(query)}. {known}"
+    elif unknown:
+        reason = f"Unknown: {', '.join(unknown)}. {known}"
+    else:
+        return
+    raise RequestError(422, "wrong_field", reason)
 
 
 def _parse_hints(text, photos):
-    """Returns the hints of each photo."""
     try:
         hints = parse_hints(text or "[]", "hints")
     except HintError as error:
-        raise JobError(422, "wrong_hints", str(error)) from error
+        raise RequestError(422, "wrong_hints", str(error)) from error
     if hints and photos > 1:
-        raise JobError(
-            422, "wrong_hints", "hints: they belong to one photo; send it alone."
-        )
-    return [hints] * photos
+        reason = "hints: they belong to one photo; send it alone."
+        raise RequestError(422, "wrong_hints", reason)
+    return hints
 
 
-def _submit(store, uploads, folder, *options):
+def _submit(store, uploads, folder, options):
     """Writes uploads into a folder, and submits them."""
     folder.mkdir()
     photos = []
@@ -228,7 +280,7 @@ def _submit(store, uploads, folder, *options):
             shutil.copyfileobj(upload.file, file, 2**20)
         upload.file.close()  # frees the room that it takes
         photos.append((path, upload.filename))
-    return store.submit(photos, folder, *options)
+    return store.submit(photos, folder, **options)
 
 
 async def _wait_for(request, jobs):
@@ -253,38 +305,47 @@ def _build_response(store, jobs, folder):
     errors = [job.error for job in jobs if job.error]
     if len(errors) == len(jobs):
         detail = " ".join(error.detail for error in errors)
-        raise JobError(errors[0].status_code, errors[0].code, detail)
+        raise RequestError(errors[0].status_code, errors[0].code, detail)
     if len(jobs) == 1:
         path = jobs[0].task.result
     else:
         path = folder / "colorized.zip"
         results = [(job.name, job.task.result) for job in jobs if not job.error]
-        write_zip(path, results, [error.detail for error in errors])
-    media_type = MEDIA_TYPES.get(_normal_extension(path), "application/zip")
-    response = _TemporaryFileResponse(path, media_type=media_type, filename=path.name)
-    if path.stat().st_size > MAX_IN_MEMORY_BYTES:
-        return response
-    content = path.read_bytes()
-    shutil.rmtree(folder, ignore_errors=True)
-    return Response(content, headers=response.headers)
+        _write_zip(path, results, [error.detail for error in errors])
+    return _OpenFileResponse(path)
 
 
-def _normal_extension(path):
-    return {".jpeg": ".jpg"}.get(path.suffix.lower(), path.suffix.lower())
+def _write_zip(path, results, reasons):
+    """Writes results, (name, path) of each, into a zip, with a report of reasons."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, result in results:
+            archive.write(result, name)
+        if reasons:
+            archive.writestr(REPORT, "\n".join([*reasons, ""]))
 
 
-class _TemporaryFileResponse(FileResponse):
-    """A file whose folder lasts until it is sent, or the client has gone."""
+class _OpenFileResponse(Response):
+    """A file that is open: it has no name on the disk by the time it is sent."""
 
-    chunk_size = 2**16
+    def __init__(self, path):
+        self.file = open(path, "rb")  # closed when it has been sent
+        # Old clients, `curl -OJ` among them, know the first form alone.
+        plain = path.name.encode("ascii", "replace").decode().replace("?", "_")
+        headers = {
+            "Content-Length": str(path.stat().st_size),
+            "Content-Disposition": f'attachment; filename="{plain}"; '
+            f"filename*=UTF-8''{quote(path.name)}",
+        }
+        super().__init__(None, 200, headers, MEDIA_TYPES[path.suffix.lower()])
 
     async def __call__(self, scope, receive, send):
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            asyncio.get_running_loop().run_in_executor(
-                None, shutil.rmtree, Path(self.path).parent, True
-            )
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        with self.file:
+            await send({"type": "http.response.start", **start})
+            while chunk := await run_in_threadpool(self.file.read, CHUNK_BYTES):
+                part = {"body": chunk, "more_body": True}
+                await send({"type": "http.response.body", **part})
+            await send({"type": "http.response.body"})
 
 
 async def _handle_validation_error(request, error):
@@ -292,35 +353,25 @@ async def _handle_validation_error(request, error):
     if any(
         problem["loc"][:2] in (("body",), ("body", "photo")) for problem in problems
     ):
-        return error_response(400, "No photo came in: send it as the file `photo`.")
+        reason = "No photo came in: send it as the file `photo`."
+        return error_response(400, "no_photo", reason)
     reasons = [f"{problem['loc'][-1]}: {problem['msg']}" for problem in problems]
-    return error_response(422, "; ".join(reasons))
+    return error_response(422, "wrong_value", "; ".join(reasons))
 
 
 async def _handle_http_error(request, error):
-    return error_response(error.status_code, str(error.detail))
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config, store):
-        super().__init__(config)
-        self._store = store
-
-    def handle_exit(self, sig, frame):
-        self._store.should_exit = True
-        super().handle_exit(sig, frame)
+    code = getattr(error, "code", "failed")
+    return error_response(error.status_code, code, str(error.detail))
 
 
 def serve(colorizer, host="127.0.0.1", port=8000, limits=None):
     """Runs the service until SIGTERM or Ctrl-C; what was accepted is finished."""
-    app = build_app(colorizer, limits)
-    config = uvicorn.Config(
-        app,
+    uvicorn.run(
+        build_app(colorizer, limits),
         host=host,
         port=port,
         loop="asyncio",
         http=IdleTimeoutProtocol,
         ws="none",
-        access_log=False,  # addresses on the page hold names of photos
+        access_log=False,
     )
-    _Server(config, app.state.store).run()

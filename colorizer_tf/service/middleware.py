@@ -1,52 +1,34 @@
 """What stands between clients and the application, so that none can hold it up."""
 
 import asyncio
-import re
 import socket
 import time
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from colorizer_tf.service.jobs import JobError
-from colorizer_tf.service.page import choose_texts, describe_error
+from colorizer_tf.service.validation import RequestError
 
 MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
 # As nginx has it: a client did not wait for its response, or take it.
 CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER_SECONDS = 5
-# Of requests without photos: what the page tells the service.
-MAX_OTHER_BYTES = 2**20
-_UPLOAD = "/gradio_api/upload"
-# Server-sent events, which the page listens to without an end of their own.
-_EVENT_STREAMS = ("/gradio_api/queue/data", "/gradio_api/upload_progress")
-_APP_ROUTES = {
-    "/api/colorize": "POST",
-    "/page/preview": "POST",
-    "/health": "GET",
-    "/metrics": "GET",
-    "/docs": "GET",
-    "/openapi.json": "GET",
-}
-# All that the page asks for. Gradio has more, some of which fetches addresses
-# from elsewhere.
-_PAGE_ROUTES = re.compile(
-    r"/($|config$|theme\.css$|favicon\.ico$|manifest\.json$|assets/|static/|svelte/"
-    r"|docs/scripts/"
-    r"|gradio_api/(info$|startup-events$|upload$|upload_progress$|queue/join$"
-    r"|queue/data$|cancel$|reset/?$|heartbeat/|file=/))"
+# Of requests without photos.
+MAX_OTHER_BYTES = 2**16
+COLORIZE = "/api/colorize"
+_ROUTES = (COLORIZE, "/api/about", "/health", "/metrics", "/docs", "/openapi.json")
+_FOLDERS = ("/static/", "/docs/scripts/")
+# The page has no script and no style but those in its own files, and asks this
+# service alone. /docs has some within the page.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self' blob:; base-uri 'none'; form-action 'none'"
 )
-_CONTENT_SECURITY_POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' "
-    "blob:; style-src 'self' 'unsafe-inline'"
-)
-# Pictures for those who share the page, and examples for its own API.
-_EXTERNAL_URLS = re.compile(
-    rb"<meta[^>]*https?://[^>]*>|https://(?:raw\.githubusercontent|github)\.com/[\w./-]*"
+_DOCS_POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline'; "
+    "style-src 'self' 'unsafe-inline'"
 )
 
 
@@ -94,15 +76,13 @@ class LimitsMiddleware:
 
     Args:
         app: what is protected.
-        store: a `JobStore`.
-        limits: its `Limits`.
+        limits: `Limits`.
         requests: a Prometheus counter by route and status.
         seconds: a histogram by route.
     """
 
-    def __init__(self, app, store, limits, requests, seconds):
+    def __init__(self, app, limits, requests, seconds):
         self.app = app
-        self.store = store
         self.limits = limits
         self.requests = requests
         self.seconds = seconds
@@ -112,57 +92,41 @@ class LimitsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # the server leaves the body out by itself
+            scope = {**scope, "method": "GET"}
         exchange = _Exchange(self, scope, receive, send)
         try:
-            rejection = await self._reject(scope)
-            await (rejection or self._app_for(scope))(
+            await (self._reject(scope) or self.app)(
                 scope, exchange.receive, exchange.send
             )
         except _SendTimeoutError:
             exchange.status = CLIENT_CLOSED_REQUEST
         finally:
             self.received -= exchange.received
-            route = scope["path"] if scope["path"] in _APP_ROUTES else "page"
+            route = scope["path"] if scope["path"] in _ROUTES else "page"
             self.requests.labels(route, exchange.status).inc()
             self.seconds.labels(route).observe(time.monotonic() - exchange.start)
 
-    async def _reject(self, scope):
+    def _reject(self, scope):
         """Returns the response to a request that is not even begun, or None."""
         path = scope["path"]
-        if path not in _APP_ROUTES and not _PAGE_ROUTES.match(path):
-            return error_response(404, "There is nothing here.")
-        if scope["method"] != (method := _APP_ROUTES.get(path, scope["method"])):
-            return error_response(
-                405, f"This address takes {method}.", {"Allow": method}
-            )
-        if path.startswith("/gradio_api/heartbeat/"):
-            # A connection that never ends, which the page does without.
-            return Response(status_code=204)
-        headers = Headers(scope=scope)
-        length = headers.get("content-length", "0")
-        large = not length.isdigit() or int(length) > self.max_body_bytes(path)
-        if path != _UPLOAD:
-            return error_response(413, self.too_large_detail(path)) if large else None
-        if large:
-            error = JobError(413, "too_much", self.too_large_detail(path))
-        elif await run_in_threadpool(self.store.page_is_full, int(length)):
-            error = JobError(503, "full", "The page's folder is full.")
-        else:
-            return None
-        # The page shows what it is answered as it stands.
-        words = describe_error(error, choose_texts(headers), self.limits)
-        return PlainTextResponse(words, error.status_code)
+        if path not in ("/", *_ROUTES) and not path.startswith(_FOLDERS):
+            return error_response(404, "not_found", "There is nothing here.")
+        method = "POST" if path == COLORIZE else "GET"
+        if scope["method"] != method:
+            reason = f"This address takes {method}."
+            return error_response(405, "wrong_method", reason, {"Allow": method})
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdigit() or int(length) > self.max_body_bytes(path):
+            return error_response(413, "too_large", self.too_large_detail(path))
+        return None
 
     def max_body_bytes(self, path):
-        takes_photos = path in (_UPLOAD, "/api/colorize")
-        return self.limits.request_bytes if takes_photos else MAX_OTHER_BYTES
+        return self.limits.request_bytes if path == COLORIZE else MAX_OTHER_BYTES
 
     def too_large_detail(self, path):
         most = self.max_body_bytes(path)
         return f"Too large: such a request has at most {most:,} bytes."
-
-    def _app_for(self, scope):
-        return _ExternalUrlsRemover(self.app) if scope["path"] == "/" else self.app
 
 
 class _Exchange:
@@ -178,8 +142,6 @@ class _Exchange:
 
     async def receive(self):
         if self.complete:  # what comes now is that the client goes
-            if self.path in _EVENT_STREAMS and self.middleware.store.is_drained():
-                return {"type": "http.disconnect"}
             return self._note_disconnect(await self._receive())
         limits = self.middleware.limits
         left = self.start + limits.upload_seconds - time.monotonic()
@@ -188,16 +150,19 @@ class _Exchange:
                 self._receive(), max(0, min(limits.stall_seconds, left))
             )
         except TimeoutError as error:
-            raise HTTPException(408, "The request did not come in in time.") from error
+            reason = "The request did not come in in time."
+            raise RequestError(408, "too_slow", reason) from error
         self._note_disconnect(message)
         size = len(message.get("body", b""))
         self.received += size
         self.middleware.received += size
         self.complete = not message.get("more_body", False)
         if self.received > self.middleware.max_body_bytes(self.path):
-            raise HTTPException(413, self.middleware.too_large_detail(self.path))
+            reason = self.middleware.too_large_detail(self.path)
+            raise RequestError(413, "too_large", reason)
         if self.middleware.received > limits.received_bytes:
-            raise HTTPException(503, "Too much is coming in; try again in a moment.")
+            reason = "Too much is coming in; try again in a moment."
+            raise RequestError(503, "full", reason)
         return message
 
     def _note_disconnect(self, message):
@@ -211,8 +176,7 @@ class _Exchange:
             # What came in is dealt with: a slow reader keeps nobody out.
             self.middleware.received -= self.received
             self.received = 0
-            policy = (b"content-security-policy", _CONTENT_SECURITY_POLICY.encode())
-            message["headers"] = [*message.get("headers", ()), policy]
+            message["headers"] = [*message.get("headers", ()), *self._safety_headers()]
         limits = self.middleware.limits
         left = self.start + limits.response_seconds - time.monotonic()
         try:
@@ -222,37 +186,18 @@ class _Exchange:
         except TimeoutError as error:
             raise _SendTimeoutError from error
 
-
-class _ExternalUrlsRemover:
-    """The page without the addresses from elsewhere that Gradio puts into it."""
-
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-        start, body = {}, b""
-
-        async def gather(message):
-            nonlocal start, body
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                page = _EXTERNAL_URLS.sub(b"", body)
-                length = (b"content-length", str(len(page)).encode())
-                start["headers"] = [
-                    pair for pair in start["headers"] if pair[0] != length[0]
-                ] + [length]
-                await send(start)
-                await send({"type": "http.response.body", "body": page})
-
-        await self.app({**scope, "headers": headers}, receive, gather)
+    def _safety_headers(self):
+        policy = _DOCS_POLICY if self.path.startswith("/docs") else _PAGE_POLICY
+        yield b"content-security-policy", policy.encode()
+        yield b"x-content-type-options", b"nosniff"
+        yield b"referrer-policy", b"no-referrer"
+        if self.path == "/" or self.path.startswith("/static/"):
+            # A newer service is to have no older page: asked anew, sent if changed.
+            yield b"cache-control", b"no-cache"
 
 
-def error_response(status, reason, headers=None):
+def error_response(status, code, reason, headers=None):
     """Returns an error as the service answers it, in JSON."""
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return JSONResponse({"reason": reason}, status, headers)
+    return JSONResponse({"reason": reason, "code": code}, status, headers)

@@ -1,8 +1,13 @@
+import functools
 import os
 import shutil
 import threading
 
+import cv2
+import numpy as np
 import pytest
+from PIL import Image
+from tiny_networks import build_obedient_generator
 
 from colorizer_tf.colorizer import Colorizer
 
@@ -25,7 +30,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
-SECONDS = 60_000  # for whatever the page does, in its milliseconds
+SECONDS = 20_000  # for whatever the page does, in its milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -46,36 +51,77 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, address):
-    """A function that opens the page, and sees to it that nothing else is asked.
+def open_page_at(browser):
+    """A function that opens the page at an address, in a browser of its own.
 
-    The page is at the fixture `address` of a module.
+    It sees to it that nothing is asked elsewhere, and that there is no message in the
+    console, but of answers that are errors, where `errors_expected`.
     """
-    contexts, elsewhere, errors = [], [], []
+    contexts, wrong = [], []
 
-    def listen(request):
-        if not request.url.startswith((address, "data:", "blob:")):
-            elsewhere.append(request.url)
-
-    def open_in(language, width=1280, height=900, **options):
+    def open_at(address, language, width=1280, height=800, **options):
+        expected = options.pop("errors_expected", False)
         viewport = {"width": width, "height": height}
         context = browser.new_context(locale=language, viewport=viewport, **options)
         contexts.append(context)
         context.set_default_timeout(SECONDS)
         page = context.new_page()
-        page.on("request", listen)
-        page.on("pageerror", lambda error: errors.append(error))
+
+        def see_request(request):
+            if not request.url.startswith((address, "data:", "blob:")):
+                wrong.append(request.url)
+
+        def see_message(message):
+            if not (expected and message.text.startswith("Failed to load resource")):
+                wrong.append(message.text)
+
+        page.on("request", see_request)
+        page.on("console", see_message)
+        page.on("pageerror", lambda error: wrong.append(error))
         page.goto(address)
-        page.wait_for_selector("#photos input[type=file]", state="attached")
-        # The page's own script sets it, last of all.
-        page.wait_for_selector(f"html[lang={language}]", state="attached")
+        page.wait_for_selector("body.ready")
         return page
 
-    yield open_in
+    yield open_at
     for context in contexts:
         context.close()
-    assert not elsewhere
-    assert not errors
+    assert not wrong
+
+
+@pytest.fixture
+def open_page(open_page_at, address):
+    """The same, of the fixture `address` of a module."""
+    return functools.partial(open_page_at, address)
+
+
+@pytest.fixture(scope="module")
+def obedient_colorizer():
+    return Colorizer(build_obedient_generator(), working_size=96)
+
+
+@pytest.fixture(scope="module")
+def running(obedient_colorizer):
+    from running import RunningService
+
+    with RunningService(obedient_colorizer, photo_bytes=2**21) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(running):
+    return running.url
+
+
+@pytest.fixture
+def photos(tmp_path):
+    paths = [tmp_path / "мама.png", tmp_path / "b.jpg", tmp_path / "scan.tif"]
+    for seed, path in enumerate(paths):
+        levels = np.random.default_rng(seed).integers(100, 160, (4, 5), np.uint8)
+        photo = cv2.resize(levels, (400, 300), interpolation=cv2.INTER_CUBIC)
+        if path.suffix == ".tif":  # 16 bits, which no browser shows
+            photo = photo.astype(np.uint16) * 257
+        Image.fromarray(photo).save(path)
+    return [*map(str, paths)]
 
 
 class SlowColorizer(Colorizer):

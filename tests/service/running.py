@@ -11,8 +11,8 @@ import uvicorn
 from PIL import Image
 
 from colorizer_tf.service import build_app
-from colorizer_tf.service.jobs import Limits
 from colorizer_tf.service.middleware import IdleTimeoutProtocol
+from colorizer_tf.service.validation import Limits
 
 
 def encode(shape=(40, 50), seed=0, file_format="PNG", dtype=np.uint8, **options):
@@ -41,12 +41,12 @@ def wait_for(condition, seconds=10):
 class RunningService:
     """A service on a free port, in a thread of this process."""
 
-    def __init__(self, colorizer, **limits):
+    def __init__(self, colorizer, port=None, **limits):
         self.app = build_app(colorizer, Limits(**limits))
         self.store = self.app.state.store
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+            self.port = port or free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
             self.app,
@@ -75,12 +75,6 @@ class RunningService:
             f"{self.url}/api/colorize", files=files, data=fields, timeout=60
         )
 
-    def is_tidy(self, seconds=5):
-        """Whether the temporary folder soon holds nothing but what the page needs."""
-        top = {self.store.folder / "examples", self.store.page_folder}
-        end = time.monotonic() + seconds
-        while set(self.store.folder.iterdir()) - top:
-            if time.monotonic() > end:
-                return False
-            time.sleep(0.02)
-        return True
+    def is_tidy(self):
+        """Whether nothing lies in the temporary folder."""
+        return not list(self.store.folder.iterdir())

@@ -1,201 +1,261 @@
-"""The page, in a real browser."""
+"""The page, in a real browser: photos in, results out, kept, and for everybody."""
 
-import threading
+import io
+import json
+import zipfile
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from colorizer_tf.colorizer import Colorizer
+import colorizer_tf as ct
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
-from running import RunningService
+from browsing import (
+    DESKTOP,
+    GREEN,
+    IDLE,
+    PHONE,
+    READY,
+    RED,
+    Page,
+    color_at,
+    drop,
+    is_green,
+    is_red,
+    read,
+)
+from running import RunningService, decode
 
-from colorizer_tf.service import page as page_module
+from colorizer_tf.service.app import STATIC
 
 
 @pytest.fixture(scope="module")
-def address(colorizer):
-    with RunningService(colorizer, request_bytes=2**20) as running:
-        yield running.url
+def colorizer(obedient_colorizer):
+    return obedient_colorizer
 
 
-@pytest.fixture
-def photos(tmp_path):
-    paths = [tmp_path / "мама.png", tmp_path / "b.jpg"]
-    for seed, path in enumerate(paths):
-        pixels = np.random.default_rng(seed).integers(0, 256, (60, 80), np.uint8)
-        Image.fromarray(pixels).save(path)
+def test_photos_are_dropped_anywhere_and_pasted(open_page, photos):
+    page = open_page("en-US")
+    drop(page, [(path.rpartition("/")[2], read(path)) for path in photos[:2]])
+    page.wait_for_selector(".cell >> nth=1")
+    page.evaluate(
+        """(bytes) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(bytes)], "clip.png"));
+          document.body.dispatchEvent(
+            new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true}));
+        }""",
+        list(read(photos[0])),
+    )
+    page.wait_for_selector(".cell >> nth=2")
+    page.wait_for_selector(IDLE)
+    assert page.inner_text("#name") == "clip.png"
+
+
+def test_a_folder_gives_its_photos_and_their_dots(open_page, photos, tmp_path):
+    folder = tmp_path / "box"
+    folder.mkdir()
+    for name, path in (("a.png", photos[0]), ("b.tif", photos[2])):
+        (folder / name).write_bytes(read(path))
+    (folder / "letter.txt").write_text("Dear Sir")
+    ct.write_hints(folder / "b.hints.json", [ct.Hint(0.25, 0.3, GREEN)])
+    page = open_page("en-US")
+    page.set_input_files("#folder", folder)
+    page.wait_for_selector(".cell >> nth=1")
+    used = Page(page)
+    used.wait()
+    assert page.locator(".cell").count() == 2
+    used.choose(0)
+    assert used.dots.count() == 0
+    used.choose(1)  # of a format that no browser shows
+    assert used.dots.count() == 1
+    assert is_green(color_at(used.picture(), (0.25, 0.3)))
+    name, result = used.download()
+    assert (name, decode(result).format) == ("b colour.tif", "TIFF")
+
+
+def test_each_photo_has_its_own_and_a_reload_keeps_it(open_page, photos):
+    page = open_page("ru-RU", **PHONE)
+    used = Page(page, *photos[:2], touch=True)
+    used.set(0.25, 0.3, GREEN)
+    used.choose(1)
+    assert used.dots.count() == 0
+    used.set(0.6, 0.7, RED)
+    used.set(0.3, 0.7, RED)
+    page.wait_for_timeout(200)
+
+    page.reload()
+    page.wait_for_selector("body.ready")
+    used.wait()
+    assert page.inner_text("#name") == "b.jpg"  # it is where it was
+    assert used.dots.count() == 2
+    used.choose(0)
+    assert [color for *_, color in used.hints()] == [GREEN]
+    assert is_green(color_at(used.picture(), (0.25, 0.3)))
+    page.keyboard.press("Control+z")  # even that
+    used.wait()
+    assert used.dots.count() == 0
+    page.keyboard.press("Control+y")
+    used.wait()
+
+    name, content = used.download("all-button")
+    assert name == "colorized.zip"
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.testzip() is None
+    assert archive.namelist() == ["мама colour.png", "b colour.jpg"]
+    first, second = map(archive.read, archive.namelist())
+    assert is_green(color_at(first, (0.25, 0.3)))
+    assert is_red(color_at(second, (0.6, 0.7)))
+
+
+def test_a_broken_file_stops_no_other(open_page, photos, tmp_path):
+    page = open_page("en-US", errors_expected=True)
+    (tmp_path / "half.jpg").write_bytes(read(photos[1])[:900])
     (tmp_path / "letter.txt").write_text("Dear Sir")
-    return [*map(str, paths), str(tmp_path / "letter.txt")]
-
-
-def drop(page, *paths):
-    page.set_input_files("#photos input[type=file]", list(paths))
-
-
-def download(page, path):
-    with page.expect_download() as event:
-        page.click("#download")
-    event.value.save_as(path)
-    return event.value.suggested_filename
-
-
-def test_a_photo_goes_in_and_comes_out_in_colour(open_page, photos, tmp_path):
-    page = open_page("en-US")
-    page.wait_for_selector("h1:has-text('Colour for black-and-white photos')")
-    drop(page, photos[0])
-    page.wait_for_selector("#compare img.fixed")
-    # Both halves of the slider have loaded: before gray, after in colour.
-    spreads = page.eval_on_selector_all(
-        "#compare img",
-        """async (images) => Promise.all(images.map(async (image) => {
-          await image.decode();
-          const canvas = document.createElement("canvas");
-          const drawing = canvas.getContext("2d");
-          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-          drawing.drawImage(image, 0, 0);
-          const {data} = drawing.getImageData(0, 0, canvas.width, canvas.height);
-          let spread = 0;
-          for (let at = 0; at < data.length; at += 4) {
-            const rgb = data.slice(at, at + 3);
-            spread = Math.max(spread, Math.max(...rgb) - Math.min(...rgb));
-          }
-          return [canvas.width, canvas.height, spread];
-        }))""",
+    (tmp_path / "huge.bmp").write_bytes(bytes(3 * 2**20))
+    broken = [str(tmp_path / name) for name in ("half.jpg", "letter.txt", "huge.bmp")]
+    used = Page(page, photos[0], *broken, photos[1])
+    states = page.eval_on_selector_all(
+        ".cell", "(cells) => cells.map((cell) => cell.dataset.state)"
     )
-    assert [spread[:2] for spread in spreads] == [[80, 60]] * 2
-    assert spreads[0][2] <= 2 and spreads[1][2] > 20
-
-    assert download(page, tmp_path / "out.png") == "мама.png"
-    with Image.open(photos[0]) as before, Image.open(tmp_path / "out.png") as after:
-        assert (after.format, after.mode, after.size) == ("PNG", "RGB", (80, 60))
-        difference = np.asarray(before).astype(int) - np.asarray(after.convert("L"))
-    assert abs(difference).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("language", "words"), [("en-US", "is not a photo"), ("ru-RU", "не фотография")]
-)
-def test_a_text_file_gives_the_error_in_words(open_page, photos, language, words):
-    page = open_page(language)
-    drop(page, photos[2])
-    page.wait_for_selector(f"#notice:has-text('{words}')")
-    assert page.inner_text("#notice").startswith("letter.txt")
-    assert not page.is_visible("#download")
-    # A good one after it, and all is well.
-    page.click("#photos button[aria-label]:has(svg) >> nth=-1")
-    page.wait_for_selector("#notice", state="hidden")
-    drop(page, photos[0])
-    page.wait_for_selector("#download")
+    assert states == ["done", "failed", "failed", "failed", "done"]
+    for number, words in enumerate(("damaged", "is not a photo", "may have 2 MB"), 1):
+        page.click(f".cell >> nth={number}")
+        page.wait_for_selector(f"#state:has-text('{words}')")
+    _, content = used.download("all-button")
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.namelist()[-1] == "report.txt"
+    assert len(archive.namelist()) == 3
+    assert archive.read("report.txt").decode().count("\n") == 3
 
 
-@pytest.mark.parametrize(
-    ("language", "words"),
-    [("en-US", "Too much at a time"), ("ru-RU", "Слишком много за раз")],
-)
-def test_too_much_at_a_time_is_refused_in_words(open_page, tmp_path, language, words):
-    (tmp_path / "large.bmp").write_bytes(bytes(2**20))
-    page = open_page(language)
-    drop(page, str(tmp_path / "large.bmp"))
-    page.wait_for_selector(f"text={words}")
-    assert "{" not in page.inner_text("body")
-    assert not page.is_visible(".toast-title")  # in English alone
+def test_the_service_is_restarted_in_between(open_page_at, colorizer, photos):
+    first = RunningService(colorizer)
+    with first:
+        page = open_page_at(first.url, "en-US", errors_expected=True)
+        used = Page(page, photos[0])
+    page.fill("#colour-input", GREEN)
+    used.tap(0.25, 0.3)
+    page.wait_for_selector("#message:has-text('out of reach')")
+    with RunningService(colorizer, port=first.port):
+        page.wait_for_selector("#message:has-text('is back')")
+        used.wait()
+        assert is_green(color_at(used.picture(), (0.25, 0.3)))
+        _, result = used.download()
+        assert is_green(color_at(result, (0.25, 0.3)))
+        page.context.close()
 
 
-def test_work_under_way_is_seen(open_page, photos, monkeypatch):
-    go, predict_chroma = threading.Event(), Colorizer.predict_chroma
-
-    def wait_and_predict(colorizer, lumas, hints=None):
-        go.wait(30)
-        return predict_chroma(colorizer, lumas, hints)
-
-    monkeypatch.setattr(Colorizer, "predict_chroma", wait_and_predict)
-    page = open_page("en-US")
-    drop(page, *photos[:2])
-    page.wait_for_selector("#notice:has-text('Colorizing: 0 of 2')")
-    go.set()
-    page.wait_for_selector("#notice:has-text('2 of 2 photos are done')")
-
-
-def test_another_strength_keeps_the_choice_and_a_photo_can_be_removed(
-    open_page, photos, tmp_path
+def test_a_full_service_is_waited_for_and_work_can_be_stopped(
+    open_page_at, slow_colorizer, photos, monkeypatch
 ):
+    monkeypatch.setattr("colorizer_tf.service.middleware.RETRY_AFTER_SECONDS", 1)
+    with RunningService(slow_colorizer, queue_photos=1) as running:
+        page = open_page_at(running.url, "en-US", errors_expected=True)
+        page.set_input_files("#files", photos)
+        page.wait_for_selector("#progress:has-text('0 of 3')")
+        page.wait_for_selector("#message:has-text('Waiting for it')")
+        page.click("#stop-button")
+        page.wait_for_selector("#progress:has-text('Stopped')")
+        slow_colorizer.go.set()
+        page.wait_for_selector(".cell[data-state=done]")
+        assert page.locator(".cell[data-state=waiting]").count() == 2
+        page.click("#stop-button")
+        page.wait_for_selector(IDLE)
+        assert page.locator(".cell[data-state=done]").count() == 3
+        page.context.close()
+
+
+def test_a_photo_is_removed_and_put_back(open_page, photos):
     page = open_page("en-US")
-    drop(page, *photos[:2])
-    page.click("#choice label >> nth=1")
-    page.wait_for_selector("#choice label.selected >> nth=0 >> text=b.jpg")
-    first = page.get_attribute("#compare img.fixed", "src")
-    page.focus("#strength input[type=range]")
-    page.keyboard.press("Home")
-    page.wait_for_function(
-        "(src) => document.querySelector('#compare img.fixed').src !== src", arg=first
-    )
-    page.wait_for_selector("#choice label.selected >> nth=0 >> text=b.jpg")
-    assert not page.is_editable("#strength input[type=number]")
-
-    page.wait_for_timeout(1000)  # a key may move the slider twice, a job each time
-    page.click("#photos button[aria-label='Remove this file'] >> nth=0")
-    page.wait_for_selector("#choice", state="hidden")
-    assert download(page, tmp_path / "out.jpg") == "b.jpg"
-
-
-def test_a_result_without_a_preview_can_be_downloaded(
-    open_page, photos, tmp_path, monkeypatch
-):
-    def fail(*_):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(page_module, "_preview", fail)
-    page = open_page("en-US")
-    drop(page, photos[0])
-    assert download(page, tmp_path / "out.png") == "мама.png"
-    assert not page.is_visible("#compare")
+    used = Page(page, *photos)
+    used.choose(1)
+    used.set(0.25, 0.3, GREEN)
+    page.click("#remove-button")
+    page.wait_for_selector("#message:has-text('Removed: b.jpg')")
+    assert page.locator(".cell").count() == 2
+    page.click("#message button")
+    page.wait_for_selector(".cell >> nth=2")
+    assert page.inner_text("#name") == "b.jpg"
+    assert used.dots.count() == 1
+    # The row is a group of radio buttons to the keys.
+    page.focus(".cell :checked")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#name") == "scan.tif"
+    page.click("#clear-button")
+    page.wait_for_selector("body.empty")
+    page.wait_for_timeout(200)
+    page.reload()
+    page.wait_for_selector("body.ready.empty")
 
 
-def test_russian_on_a_phone(open_page, photos, tmp_path):
-    page = open_page("ru-RU", 390, 844)
-    page.wait_for_selector("h1:has-text('Цвет для чёрно-белых фотографий')")
-    drop(page, *photos)
-    page.wait_for_selector("#download")
-    page.wait_for_selector("#notice:has-text('Готово фотографий: 2 из 3')")
-    assert page.inner_text("#download").strip() == "Скачать"
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= 390
-    assert download(page, tmp_path / "out.zip") == "colorized.zip"
-
-    first = page.get_attribute("#compare img.fixed", "src")
-    page.click("#choice label >> nth=1")
-    page.wait_for_function(
-        "(src) => document.querySelector('#compare img.fixed').src !== src", arg=first
-    )
-
-
-def test_an_example_and_the_strength_from_the_keyboard(open_page, tmp_path):
+def test_an_example_adds_itself_and_takes_nothing_away(open_page, photos):
     page = open_page("en-US")
     page.focus("#examples button >> nth=1")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#download")
-    page.wait_for_selector("#compare [data-testid=slider][tabindex]")
-    page.focus("#compare [data-testid=slider]")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function(
-        """() => {
-          const style = document.querySelector("#compare img.fixed").style;
-          return parseFloat(/([\\d.]+)%\\)/.exec(style.cssText)?.[1]) > 52;
-        }"""
-    )
+    page.wait_for_selector(READY)
+    assert page.inner_text("#name") == "cat.jpg"
+    Page(page, photos[0])
+    page.wait_for_selector(".cell >> nth=1")
 
-    src = page.get_attribute("#compare img.fixed", "src")
-    page.focus("#strength input[type=range]")
-    page.keyboard.press("Home")
-    page.wait_for_function(
-        "(src) => document.querySelector('#compare img.fixed').src !== src", arg=src
-    )
-    page.wait_for_timeout(500)
-    assert download(page, tmp_path / "out.jpg") == "cat.jpg"
-    with Image.open(tmp_path / "out.jpg") as image:
-        gray = np.asarray(image.convert("RGB")).astype(int)
-    assert np.ptp(gray, axis=2).max() <= 2
+
+def test_words_are_of_the_browsers_language_or_the_chosen_one(open_page):
+    page = open_page("de-DE")
+    assert page.inner_text("#hero h1").startswith("Colour for")
+    page.click("#language")
+    page.wait_for_selector("html[lang=ru]")
+    assert page.title() == "Цвет для чёрно-белых фотографий"
+    page.reload()
+    page.wait_for_selector("body.ready")
+    assert page.inner_text("[data-choose=files].primary") == "Выбрать фотографии"
+    page.context.close()
+    texts = [
+        json.loads((STATIC / f"texts/{name}.json").read_text()) for name in ("en", "ru")
+    ]
+    assert texts[0].keys() == texts[1].keys()
+
+
+def test_a_generator_that_takes_no_hints_has_no_colours(
+    open_page_at, generator, photos
+):
+    with RunningService(ct.Colorizer(generator, working_size=32)) as running:
+        page = open_page_at(running.url, "en-US")
+        used = Page(page, photos[0])
+        assert not page.is_visible("#swatches")
+        used.tap(0.5, 0.5)
+        assert used.dots.count() == 0
+        used.download()
+        page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "scheme"), [("en-US", "light"), ("ru-RU", "dark")]
+)
+def test_everybody_can_use_it(open_page, photos, language, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = open_page(language, color_scheme=scheme)
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    options = {"runOnly": {"type": "tag", "values": tags}}
+    for device in (DESKTOP, PHONE):
+        page.set_viewport_size({name: device[name] for name in ("width", "height")})
+        found = axe.Axe().run(page, options=options).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+        if device is DESKTOP:
+            Page(page, *photos[:2]).set(0.25, 0.3, GREEN)
+            page.click("#dot-list summary")
+
+
+@pytest.mark.parametrize("width", [360, 844, 2560])
+def test_it_is_one_screen_on_any(open_page, photos, width):
+    size = {"width": width, "height": {844: 390}.get(width, 740)}
+    page = open_page("ru-RU", **size)
+    Page(page, *photos[:2])
+    across = page.evaluate("document.documentElement.scrollWidth")
+    down = page.evaluate("document.documentElement.scrollHeight")
+    assert (across, down) <= (size["width"], size["height"])
+    box = page.locator("#stage").bounding_box()
+    assert box["width"] * box["height"] > 0.25 * size["width"] * size["height"]
+    for button in ("download-button", "undo-button", "all-button"):
+        place = page.locator(f"#{button}").bounding_box()
+        assert place["x"] + place["width"] <= size["width"]
+        assert place["y"] + place["height"] <= size["height"]

@@ -8,7 +8,12 @@ from colorizer_tf.photos import PhotoError
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
 from colorizer_tf.service import validation
-from colorizer_tf.service.validation import validate_photo
+from colorizer_tf.service.validation import (
+    result_name,
+    safe_name,
+    unique_name,
+    validate_photo,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +63,18 @@ def test_a_tiff_of_too_many_strips_is_refused(tmp_path, order, big):
 def test_a_tiff_of_strips_is_identified(tmp_path):
     Image.new("L", (30, 400)).save(tmp_path / "a.tif", strip_size=30)
     assert validate_photo(tmp_path / "a.tif") == (".tif", (400, 30))
+
+
+def test_names():
+    assert safe_name("../a b.jpeg") == "a b.jpeg"
+    assert safe_name("..\\..\\x.png", ".jpg") == "x.jpg"
+    assert safe_name("мама.tif", ".tif") == "мама.tif"
+    assert safe_name("a.JPEG", ".jpg") == "a.JPEG"
+    assert safe_name("") == safe_name("..") == safe_name(None) == "photo"
+    assert safe_name("a\0\n:b.png") == "a_b.png"
+    assert len(safe_name("x" * 1000 + ".png")) < 80
+    assert result_name("../a b.jpeg", ".jpg") == "a b colour.jpeg"
+    assert result_name("x.png", ".tif") == "x colour.tif"
+    taken = {"a.png"}
+    assert unique_name("A.png", taken) == "A (2).png"
+    assert unique_name("a.png", taken) == "a (3).png"

@@ -1,0 +1,228 @@
+"""A network's small chroma brought up to a photo of any size.
+
+The chroma is a linear function of the luma in each small window, chroma =
+slope * luma + offset (the guided filter of He, Sun and Tang, 2010). Slope and
+offset are fitted at half the network's size and brought up bilinearly; the luma
+is the photo's own, at full size, and so are the edges of the colours. Measured
+in benchmarks/chroma_upsampling.py.
+"""
+
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED
+
+CHROMA_SUBSAMPLING = 4
+SIGMA = 0.8
+EPSILON = 1e-3
+BAND_PIXELS = 2**16
+# The luma pixels that a pixel of chroma at half the size reaches.
+_FOOTPRINT = np.ones((4, 4), np.uint8)
+
+
+def paint_chroma(gray, luma, chroma, strength=1.0):
+    """Returns a gray photo in the colours of its small version.
+
+    Args:
+        gray: uint8 or uint16, (H, W).
+        luma: the photo scaled down, float32 (h, w), in [0, 1].
+        chroma: (Cb, Cr) of the small version, float32 (h, w, 2).
+        strength: scales the colour; 0 gives the gray photo.
+
+    Returns:
+        RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
+        within a level.
+    """
+    check_strength(strength)
+    slope, offset = fit_chroma(luma, chroma)
+    return paint(gray, strength * slope, strength * offset)
+
+
+def check_strength(strength):
+    """Raises `ValueError` for a strength below 0, or none at all."""
+    if not 0 <= strength < np.inf:
+        raise ValueError(f"strength must be 0 or more. Received: {strength}")
+
+
+def fit_chroma(luma, chroma):
+    """Fits chroma as a linear function of luma around each pixel.
+
+    Args:
+        luma: float32 (h, w), in [0, 1].
+        chroma: (Cb, Cr), float32 (h, w, 2), about as sharp as if it came from a
+            quarter of the size.
+
+    Returns:
+        Slope and offset, float32 (h', w', 2) each, at half the size: both are
+        smooth, and a quarter of the work.
+    """
+    height, width = luma.shape
+    quarter = (
+        max(1, width // CHROMA_SUBSAMPLING),
+        max(1, height // CHROMA_SUBSAMPLING),
+    )
+    half = (-(-width // 2), -(-height // 2))
+
+    def soften(plane):
+        return cv2.resize(_shrink(plane, quarter), half)
+
+    luma, guide = _shrink(luma, half), soften(luma)
+    guide_mean = _mean(guide)
+    variance = _mean(guide * guide) - guide_mean * guide_mean + EPSILON
+    slopes, offsets = [], []
+    for plane in cv2.split(_shrink(chroma, half)):
+        mean = _mean(plane)
+        slope = (_mean(guide * plane) - guide_mean * mean) / variance
+        offset = _mean(mean - slope * guide_mean)
+        slope = _mean(slope)
+        # The windows blur small and vivid colours away: what is missing comes back.
+        offsets.append(offset + plane - soften(slope * luma + offset))
+        slopes.append(slope)
+    return cv2.merge(slopes), cv2.merge(offsets)
+
+
+def paint_planes(gray, slope, offset):
+    """Returns the two color planes of a JPEG, at half the photo's size.
+
+    A pixel of them belongs to four of the luma, and decoders mix it into the ones
+    around these. It is scaled back until it suits the brightest and the darkest of
+    them, so that no pixel of the decoded photo leaves the range of RGB.
+
+    Args:
+        gray: uint8, (H, W).
+        slope, offset: float32 (h, w, 2) each, of any size.
+
+    Returns:
+        Cb and Cr, uint8 (ceil(H / 2), ceil(W / 2)) each; 128 is gray.
+    """
+    height, width = -(-gray.shape[0] // 2), -(-gray.shape[1] // 2)
+    white = np.float32(255)
+    lines = _stretch_lines(slope, offset, white, height)
+    planes = np.empty((2, height, width), np.uint8)
+
+    def paint_band(band):
+        top, bottom = 2 * band.start, min(2 * band.stop, len(gray))
+        above, below = int(top > 0), int(bottom < len(gray))
+        luma = gray[top - above : bottom + below]
+        luma = cv2.copyMakeBorder(
+            luma,
+            1 - above,
+            2 * band.stop + 1 - bottom - below,
+            1,
+            2 * width + 1 - gray.shape[1],
+            cv2.BORDER_REPLICATE,
+        )
+        darkest = cv2.erode(luma, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
+        brightest = cv2.dilate(luma, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
+        size = (width, band.stop - band.start)
+        mean = cv2.resize(luma[1:-1, 1:-1], size, interpolation=cv2.INTER_AREA)
+        red, green, blue = _offsets(
+            np.float32(mean), *(cv2.resize(plane[band], size) for plane in lines)
+        )
+        factor = _room(np.float32(darkest), white - brightest, red, green, blue)
+        for plane, offset, scale in zip(
+            planes, (blue, red), (1 / CB_SCALE, 1 / CR_SCALE), strict=True
+        ):
+            cv2.add(
+                cv2.multiply(factor, offset, scale=scale), 128, plane[band], None, 0
+            )
+
+    _run_bands(paint_band, height, width)
+    return planes
+
+
+def paint(gray, slope, offset):
+    """Returns a gray photo in the colours that `fit_chroma` has fitted.
+
+    Where RGB would leave its range, chroma is scaled back as in
+    `color.join_luma_chroma`.
+
+    Args:
+        gray: uint8 or uint16, (H, W).
+        slope, offset: float32 (h, w, 2) each, of any size.
+
+    Returns:
+        RGB of the gray photo's type, (H, W, 3).
+    """
+    height, width = gray.shape
+    white = np.float32(np.iinfo(gray.dtype).max)
+    lines = _stretch_lines(slope, offset, white, height)
+    rgb = np.empty((height, width, 3), gray.dtype)
+    depth = cv2.CV_8U if gray.dtype == np.uint8 else cv2.CV_16U
+
+    def paint_band(band):
+        size = (width, band.stop - band.start)
+        luma = np.float32(gray[band])
+        offsets = _offsets(luma, *(cv2.resize(plane[band], size) for plane in lines))
+        factor = _room(luma, white - luma, *offsets)
+        channels = [
+            cv2.add(luma, cv2.multiply(factor, offset), dtype=depth)
+            for offset in offsets
+        ]
+        cv2.merge(channels, rgb[band])
+
+    _run_bands(paint_band, height, width)
+    return rgb
+
+
+def _stretch_lines(slope, offset, white, height):
+    """Slope and offset of red, and of blue, brought to a photo's height."""
+    return [
+        cv2.resize(np.float32(scale * plane), (plane.shape[1], height))
+        for scale, plane in (
+            (CR_SCALE, slope[..., 1]),
+            (CR_SCALE * white, offset[..., 1]),
+            (CB_SCALE, slope[..., 0]),
+            (CB_SCALE * white, offset[..., 0]),
+        )
+    ]
+
+
+def _run_bands(paint_band, height, width):
+    """Paints band after band, in all threads.
+
+    Bands of a few rows stay in the processor's cache; nothing but the result is
+    ever as large as the photo.
+    """
+    rows = max(1, BAND_PIXELS // width)
+    bands = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+    list(map(paint_band, bands) if len(bands) == 1 else _bands().map(paint_band, bands))
+
+
+@functools.cache
+def _bands():
+    return ThreadPoolExecutor(os.cpu_count(), "bands")
+
+
+def _offsets(luma, red, red_offset, blue, blue_offset):
+    """What red, green and blue differ from the luma by."""
+    red *= luma
+    red += red_offset
+    blue *= luma
+    blue += blue_offset
+    return red, cv2.addWeighted(red, -RED / GREEN, blue, -BLUE / GREEN, 0), blue
+
+
+def _room(below, above, red, green, blue):
+    """The factor, at most 1, that keeps offsets within what is below and above."""
+    highest = cv2.max(cv2.max(red, green), blue)
+    lowest = cv2.min(cv2.min(red, green), blue)
+    # The offsets' weighted sum is 0: the highest is never below 0, nor the lowest
+    # above. A millionth of a level keeps the division safe.
+    highest += 1e-6
+    lowest -= 1e-6
+    high = cv2.divide(above, highest, dst=highest)
+    low = cv2.divide(below, lowest, lowest, -1)
+    return cv2.min(cv2.min(high, low), 1)
+
+
+def _mean(plane):
+    return cv2.GaussianBlur(plane, (3, 3), SIGMA)
+
+
+def _shrink(planes, size):
+    return cv2.resize(planes, size, interpolation=cv2.INTER_AREA)

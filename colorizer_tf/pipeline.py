@@ -1,0 +1,86 @@
+"""The steps from a gray photo to its colors: for one photo, and for many together."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from colorizer_tf.painting import check_strength, fit_chroma, paint, paint_planes
+from colorizer_tf.photos import GrayPhoto, write_jpeg_planes, write_photo
+
+JPEG = (".jpg", ".jpeg")
+
+
+@dataclass(eq=False)
+class Photo:
+    """A photo on its way to its colors.
+
+    Attributes:
+        source: as it was read.
+        luma: what the network sees of it, float32 (h, w), in [0, 1].
+        grid: its hints, as `Colorizer.encode_hints` returns them.
+        strength: scales the color.
+        chroma: (Cb, Cr), float32 (h, w, 2), after `predict`.
+    """
+
+    source: GrayPhoto
+    luma: np.ndarray
+    grid: np.ndarray | None
+    strength: float = 1.0
+    chroma: np.ndarray | None = None
+
+    def paint(self):
+        """Returns RGB of the photo's own size and type, (H, W, 3)."""
+        return paint(self.source.gray, *self._fit())
+
+    def write(self, path):
+        """Writes the photo in color; see `photos.write_photo`.
+
+        A JPEG is written as three planes: RGB of full size is never made.
+        """
+        gray = self.source.gray
+        is_jpeg = Path(path).suffix.lower() in JPEG
+        if is_jpeg and gray.dtype == np.uint8 and self.source.alpha is None:
+            planes = paint_planes(gray, *self._fit())
+            write_jpeg_planes(path, gray, *planes, self.source)
+        else:
+            write_photo(path, self.paint(), self.source)
+
+    def _fit(self):
+        slope, offset = fit_chroma(self.luma, self.chroma)
+        return self.strength * slope, self.strength * offset
+
+
+def prepare(colorizer, source, strength=1.0, hints=()):
+    """Returns the `Photo` that `predict` takes.
+
+    Args:
+        colorizer: a `Colorizer`.
+        source: a `GrayPhoto`.
+        strength: scales the color; 0 gives a gray photo.
+        hints: a list of `Hint`.
+
+    Raises:
+        ValueError: there are hints, and the generator takes none; or the strength
+            is below 0.
+    """
+    check_strength(strength)
+    luma = colorizer.shrink(source.gray)
+    grid = colorizer.encode_hints(hints, luma, strength)
+    return Photo(source, luma, grid, strength)
+
+
+def predict(colorizer, photos):
+    """Gives photos their chroma; those of one network shape go through together."""
+
+    def shape(photo):
+        return colorizer.network_shape(*photo.luma.shape)
+
+    for _, group in groupby(sorted(photos, key=shape), shape):
+        group = list(group)
+        chromas = colorizer.predict_chroma(
+            [photo.luma for photo in group], [photo.grid for photo in group]
+        )
+        for photo, chroma in zip(group, chromas, strict=True):
+            photo.chroma = chroma

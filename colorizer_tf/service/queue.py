@@ -1,0 +1,391 @@
+"""Photos of many clients through one network: a bounded queue, and batches."""
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from colorizer_tf.folder import NETWORK_PIXELS
+from colorizer_tf.painting import paint_chroma
+from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray, write_photo
+from colorizer_tf.service.validation import (
+    RequestError,
+    check_photo,
+    result_name,
+    safe_name,
+    unique_name,
+)
+
+# A lane has so many pixels at work at most, or one photo. Photos of more than half
+# of that have a lane of their own: all others go past them.
+MAX_LANE_PIXELS = 2**26
+# While files are read and written, photos for the network gather for so long:
+# it is at its best with several.
+BATCH_DELAY_SECONDS = 0.03
+# So much of the disk is left free.
+MIN_FREE_BYTES = 2**31
+# What could not be colorized, among several photos.
+REPORT = "report.txt"
+_log = logging.getLogger("uvicorn.error")
+
+
+class QueueFullError(Exception):
+    """The queue has no place for so many photos now."""
+
+
+class TaskCancelledError(Exception):
+    """Nobody waits for the photo any more."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A photo on its way through a `PhotoQueue`.
+
+    Attributes:
+        photo: the file.
+        result: the file to be written, in the format of its extension.
+        size: the photo's (height, width), as its file says.
+        strength: scales the colour; 0 without hints is the gray photo.
+        hints: a list of `Hint`: colours that places of the photo have.
+        longest_side: the result has so many pixels a side at most; None for the
+            photo's own size.
+        future: of `result`, or of the error: `PhotoError` for a damaged
+            photo, `TaskCancelledError` or a cancelled future after `cancel`.
+    """
+
+    photo: Path
+    result: Path
+    size: tuple[int, int]
+    strength: float = 1.0
+    hints: list = field(default_factory=list)
+    longest_side: int | None = None
+    future: Future = field(default_factory=Future)
+    cancelled: bool = False
+    source: GrayPhoto | None = None
+    luma: np.ndarray | None = None
+    cells: np.ndarray | None = None
+    chroma: np.ndarray | None = None
+
+    @property
+    def pixels(self):
+        return self.size[0] * self.size[1]
+
+    def cancel(self):
+        """Gives up the photo's place; a step that has begun is finished first."""
+        self.cancelled = True
+        self.future.cancel()
+
+    def fail(self, error):
+        self.source = self.luma = self.cells = self.chroma = None
+        self.future.set_exception(error)
+
+
+@dataclass
+class _Lane:
+    """Photos that start in the order in which they came."""
+
+    waiting: deque = field(default_factory=deque)
+    pixels: int = 0
+
+    def has_room(self):
+        task = self.waiting[0]
+        return not self.pixels or self.pixels + task.pixels <= MAX_LANE_PIXELS
+
+
+class PhotoQueue:
+    """Colorizes photo files that come from many threads, with one network.
+
+    Files are read and written in a few threads. Whatever has been read meanwhile
+    goes through the network together, as far as it shares one
+    `Colorizer.network_shape`; a photo that comes alone waits for no other.
+
+    Args:
+        colorizer: a `Colorizer`.
+        max_photos: so many are waiting or at work at most.
+        max_pixels: so many pixels have these at most; a queue that is empty
+            takes a photo of any size.
+    """
+
+    def __init__(self, colorizer, max_photos=64, max_pixels=2**28):
+        self.colorizer = colorizer
+        self.max_photos = max_photos
+        self.max_pixels = max_pixels
+        self._small, self._large = _Lane(), _Lane()
+        self._ready = []
+        self._photos = self._pixels = self._busy = 0
+        self._closed = False
+        self._changed = threading.Condition(threading.RLock())
+        self._pool = ThreadPoolExecutor(max(2, os.cpu_count()), "photos")
+        self._network = threading.Thread(target=self._run_network, daemon=True)
+        self._network.start()
+
+    def __len__(self):
+        return self._photos
+
+    def submit(self, tasks):
+        """Takes all of these tasks, or none.
+
+        Raises:
+            QueueFullError: there is no place for them, or the queue is closed.
+        """
+        pixels = sum(task.pixels for task in tasks)
+        with self._changed:
+            full = self._photos + len(tasks) > self.max_photos or (
+                self._photos and self._pixels + pixels > self.max_pixels
+            )
+            if self._closed or full:
+                raise QueueFullError("The queue is full.")
+            self._photos += len(tasks)
+            self._pixels += pixels
+            for task in tasks:
+                self._lane(task).waiting.append(task)
+        for task in tasks:
+            task.future.add_done_callback(lambda _, task=task: self._release(task))
+        with self._changed:
+            self._start_waiting()
+
+    def close(self):
+        """Finishes what was accepted, and takes no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._photos)
+            self._changed.notify_all()
+        self._network.join()
+        self._pool.shutdown()
+
+    def _lane(self, task):
+        return self._large if 2 * task.pixels > MAX_LANE_PIXELS else self._small
+
+    def _release(self, task):
+        with self._changed:
+            self._photos -= 1
+            self._pixels -= task.pixels
+            lane = self._lane(task)
+            if task in lane.waiting:
+                lane.waiting.remove(task)
+            else:
+                lane.pixels -= task.pixels
+            self._start_waiting()
+            self._changed.notify_all()
+
+    def _start_waiting(self):
+        for lane in (self._small, self._large):
+            while lane.waiting and lane.has_room():
+                task = lane.waiting.popleft()
+                lane.pixels += task.pixels
+                # One that was cancelled meanwhile gives its pixels back by itself.
+                if task.future.set_running_or_notify_cancel():
+                    self._start(self._read, task)
+
+    def _start(self, step, task):
+        with self._changed:
+            self._busy += 1
+        self._pool.submit(self._run_step, step, task)
+
+    def _run_step(self, step, task):
+        try:
+            if task.cancelled:
+                raise TaskCancelledError
+            step(task)
+        except Exception as error:  # belongs to whoever waits for this photo
+            task.fail(error)
+        with self._changed:
+            self._busy -= 1
+            self._changed.notify_all()
+
+    def _read(self, task):
+        task.source = scale_down(read_gray(task.photo), task.longest_side)
+        task.luma = self.colorizer.shrink(task.source.gray)
+        if not task.strength and not task.hints:  # the network has no say in it
+            task.chroma = np.zeros((*task.luma.shape, 2), np.float32)
+            self._start(self._write, task)
+            return
+        task.cells = self.colorizer.encode_hints(task.hints, task.luma, task.strength)
+        with self._changed:
+            self._ready.append(task)
+
+    def _run_network(self):
+        while batch := self._next_batch():
+            try:
+                chromas = self.colorizer.predict_chroma(
+                    [task.luma for task in batch], [task.cells for task in batch]
+                )
+            except Exception as error:  # the network must live on for all others
+                for task in batch:
+                    task.fail(error)
+                continue
+            for task, chroma in zip(batch, chromas, strict=True):
+                task.chroma = chroma
+                self._start(self._write, task)
+
+    def _next_batch(self):
+        """Waits for photos and returns those that fit the first; [] at the end."""
+
+        def shape(task):
+            return self.colorizer.network_shape(*task.luma.shape)
+
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ready or (self._closed and not self._photos)
+            )
+            if not self._ready:
+                return []
+            self._changed.wait_for(lambda: not self._busy, BATCH_DELAY_SECONDS)
+            first = shape(self._ready[0])
+            most = max(1, NETWORK_PIXELS // (first[0] * first[1]))
+            batch = [task for task in self._ready if shape(task) == first][:most]
+            self._ready = [task for task in self._ready if task not in batch]
+            return batch
+
+    def _write(self, task):
+        rgb = paint_chroma(task.source.gray, task.luma, task.chroma, task.strength)
+        try:
+            write_photo(task.result, rgb, task.source)
+        except PhotoError as error:  # not the photo's fault, which has been read
+            raise OSError(f"{type(error.__cause__).__name__} in writing") from error
+        task.source = task.luma = task.cells = task.chroma = None
+        task.future.set_result(task.result)
+
+
+def scale_down(photo, longest_side):
+    """Returns a `GrayPhoto` with so many pixels a side at most."""
+    height, width = photo.gray.shape
+    scale = (longest_side or max(height, width)) / max(height, width)
+    if scale >= 1:
+        return photo
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    gray, alpha = (
+        plane if plane is None else cv2.resize(plane, size, None, 0, 0, cv2.INTER_AREA)
+        for plane in (photo.gray, photo.alpha)
+    )
+    return replace(photo, gray=gray, alpha=alpha)
+
+
+@dataclass
+class Job:
+    """One photo of a request.
+
+    Attributes:
+        photo: its name, as reasons call it.
+        name: of the result, safe as the name of a file.
+        task: in the queue; None if the photo was not taken.
+        error: why there is no result.
+    """
+
+    photo: str
+    name: str = ""
+    task: Task | None = None
+    error: RequestError | None = None
+
+
+class JobStore:
+    """Takes photos from clients, and tells what became of them.
+
+    Args:
+        colorizer: a `Colorizer`.
+        limits: `Limits`.
+
+    Attributes:
+        folder: a temporary folder, all that is ever written lies in it.
+        queue: the `PhotoQueue`.
+        registry: of the figures for Prometheus.
+    """
+
+    def __init__(self, colorizer, limits):
+        self.limits = limits
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="colorizer_tf_", ignore_cleanup_errors=True
+        )
+        self.folder = Path(self._temporary.name)
+        self.queue = PhotoQueue(colorizer, limits.queue_photos)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.photos = Counter(
+            "colorizer_photos",
+            "Photos, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        Gauge(
+            "colorizer_queue_photos",
+            "Photos waiting or at work",
+            registry=self.registry,
+        ).set_function(lambda: len(self.queue))
+
+    def close(self):
+        """Finishes all photos and removes the temporary folder."""
+        self.queue.close()
+        self._temporary.cleanup()
+
+    def submit(self, photos, folder, photo_format=None, **options):
+        """Looks at photo files and puts those that are photos into the queue.
+
+        Args:
+            photos: (path, name) of each; the name is the client's.
+            folder: where the results go.
+            photo_format: of the results; by default that of each photo.
+            **options: strength, hints and longest_side, as `Task` has them.
+
+        Returns:
+            A `Job` for each photo.
+
+        Raises:
+            RequestError: the queue is full, these are too many, or there are hints
+                and the generator takes none.
+        """
+        if len(photos) > self.limits.photos:
+            reason = f"At most {self.limits.photos} photos at a time."
+            raise RequestError(413, "too_many_photos", reason)
+        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
+            raise RequestError(503, "full", "The disk is full; try again later.")
+        if options.get("hints") and not self.queue.colorizer.takes_hints:
+            reason = "hints: this generator takes none."
+            raise RequestError(422, "wrong_hints", reason)
+        jobs, taken = [], {REPORT}
+        for path, name in photos:
+            job = Job(safe_name(name))
+            jobs.append(job)
+            try:
+                extension, size = check_photo(
+                    path,
+                    job.photo,
+                    photo_format,
+                    options.get("longest_side"),
+                    self.limits,
+                )
+            except RequestError as error:
+                job.error = error
+                continue
+            job.name = unique_name(result_name(name, extension), taken)
+            job.task = Task(Path(path), Path(folder) / job.name, size, **options)
+        try:
+            self.queue.submit([job.task for job in jobs if job.task])
+        except QueueFullError as error:
+            reason = "Too many photos are waiting; try again in a moment."
+            raise RequestError(503, "full", reason) from error
+        return jobs
+
+    def finish(self, job):
+        """Notes in a job, whose task is done, why there is no result."""
+        error = None
+        if job.task:
+            cancelled = job.task.future.cancelled()
+            error = TaskCancelledError() if cancelled else job.task.future.exception()
+        if isinstance(error, PhotoError):
+            reason = f"{job.photo} cannot be read: damaged, or of a rare kind."
+            job.error = RequestError(400, "damaged", reason)
+        elif error:
+            if not isinstance(error, TaskCancelledError):
+                _log.error("A photo failed: %s", type(error).__name__)
+            reason = f"{job.photo} could not be colorized."
+            job.error = RequestError(500, "failed", reason)
+        self.photos.labels(job.error.code if job.error else "done").inc()

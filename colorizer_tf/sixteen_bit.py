@@ -1,0 +1,160 @@
+"""16-bit PNG and TIFF, of which Pillow drops half: OpenCV and tifffile have them."""
+
+import math
+import struct
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image, PngImagePlugin
+from PIL.ExifTags import Base as Tag
+
+from colorizer_tf.color import BLUE, GREEN, RED
+
+PNG_HEAD = 33
+# More is refused unread: a small file can claim a size that fills the memory.
+MAX_PIXELS = 2**27
+_UNPACKED, _DEFLATED = (1,), (8, 32946)  # compressions of a TIFF
+
+
+def is_16_bit(image):
+    """Whether a channel has 9 to 16 bits, which Pillow would not read right."""
+    if image.format == "TIFF":
+        return 8 < max(image.tag_v2.get(Tag.BitsPerSample, (1,))) <= 16
+    return image.format == "PNG" and any(";16" in str(tile.args) for tile in image.tile)
+
+
+def read_16_bit(path, image):
+    """Returns luma, uint16 (H, W), and opacity likewise, or None; both upright."""
+    levels = _read_levels(path, image)
+    if levels.ndim == 2:
+        return levels, None
+    # OpenCV's channels are blue, green, red; its cvtColor is a level off here.
+    gray = cv2.transform(levels[..., :3], np.array([[BLUE, GREEN, RED]]))
+    alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
+    return gray, alpha
+
+
+def to_8_bit(path, image):
+    """A 16-bit photo as a Pillow image of 8 bits, upright."""
+    levels = cv2.convertScaleAbs(_read_levels(path, image), alpha=1 / 257)
+    return Image.fromarray(levels if levels.ndim == 2 else _swap_red_blue(levels))
+
+
+def _read_levels(path, image):
+    """The uint16 levels of a photo, upright: (H, W), BGR or BGRA (H, W, C)."""
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if tags.get(Tag.PhotometricInterpretation, 1) > 2:
+        raise ValueError("16 bits a channel, and neither gray nor RGB; save it as RGB")
+    planar = tags.get(Tag.PlanarConfiguration) == 2 and image.mode.startswith("RGB")
+    if planar:
+        levels = _read_planar(path)
+    else:
+        levels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None or levels.dtype != np.uint16:
+        raise ValueError("OpenCV cannot read its 16-bit pixels")
+    if sorted(levels.shape[:2]) != sorted(image.size):
+        raise ValueError("it names two sizes")
+    if planar or not tags:  # of other TIFFs, OpenCV applies the orientation itself
+        levels = turn(levels, image.getexif().get(Tag.Orientation, 1))
+    if tags.get(Tag.PhotometricInterpretation) == 0:
+        levels = 65535 - levels  # 0 is white
+    if tags.get(Tag.ExtraSamples) == (0,):  # a fourth channel that is no opacity
+        levels = levels[..., :3]
+    if tags.get(Tag.ExtraSamples) == (1,):  # colours times opacity
+        *colours, opacity = cv2.split(levels)
+        for place, colour in enumerate(colours):
+            levels[..., place] = cv2.divide(colour, opacity, scale=65535)
+    return np.ascontiguousarray(levels)
+
+
+def _read_planar(path):
+    """The levels of a planar TIFF, which OpenCV and Pillow garble."""
+    import tifffile  # it takes longer to import than a photo takes
+
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        channels, depth, height, width, _ = page.shaped
+        size = page.dtype.itemsize * math.prod(page.chunks)
+        if channels > 4 or depth > 1 or max(height * width, size // 2) > MAX_PIXELS:
+            raise ValueError("it names two sizes")
+        if page.compression not in (*_UNPACKED, *_DEFLATED):
+            raise ValueError(
+                f"it is planar, with {page.compression.name} compression; "
+                "save it interleaved, or uncompressed"
+            )
+        if len(page.dataoffsets) != math.prod(page.chunked):
+            raise ValueError("image file is truncated")
+        if page.compression in _DEFLATED:
+            # tifffile would inflate it all, however much it is.
+            for part, _ in tiff.filehandle.read_segments(
+                page.dataoffsets, page.databytecounts
+            ):
+                if part and len(zlib.decompressobj().decompress(part, size + 1)) > size:
+                    raise ValueError("it inflates to more than its size")
+        levels = np.zeros((height, width, channels), page.dtype)
+        for part, (plane, _, top, left, _), shape in page.segments(maxworkers=1):
+            if part is not None:
+                place = levels[top : top + shape[1], left : left + shape[2]]
+                place[..., (2, 1, 0, 3)[plane]] = part[
+                    0, : place.shape[0], : place.shape[1], 0
+                ]
+    return levels
+
+
+def turn(pixels, orientation):
+    """Applies an EXIF orientation to an array, (H, W) or (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def write_16_bit_png(path, pixels, metadata):
+    """Writes RGB or RGBA, uint16 (H, W, C), with its metadata."""
+    done, encoded = cv2.imencode(".png", _swap_red_blue(pixels))
+    if not done:
+        raise ValueError("OpenCV cannot encode it")
+    with open(path, "wb") as file:
+        file.write(encoded[:PNG_HEAD].data)
+        if "icc_profile" in metadata:
+            profile = zlib.compress(metadata["icc_profile"])
+            PngImagePlugin.putchunk(file, b"iCCP", b"ICC Profile\0\0", profile)
+        if "dpi" in metadata:
+            x, y = (round(dots / 0.0254) for dots in metadata["dpi"])
+            PngImagePlugin.putchunk(file, b"pHYs", struct.pack(">IIB", x, y, 1))
+        if "exif" in metadata:
+            exif = metadata["exif"].tobytes().removeprefix(b"Exif\0\0")
+            PngImagePlugin.putchunk(file, b"eXIf", exif)
+        file.write(encoded[PNG_HEAD:].data)
+
+
+def write_16_bit_tiff(path, pixels, metadata):
+    """Writes a TIFF of 16 bits; of EXIF, the plain texts alone go along."""
+    import tifffile
+
+    texts = {
+        tag: value if isinstance(value, bytes) else value.encode()
+        for tag, value in metadata.get("exif", {}).items()
+        if isinstance(value, str | bytes)
+    }
+    tifffile.imwrite(
+        path,
+        pixels,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if pixels.shape[2] == 4 else None,
+        resolution=metadata.get("dpi"),
+        resolutionunit="INCH",
+        iccprofile=metadata.get("icc_profile"),
+        extratags=[(tag, "s", 0, text, True) for tag, text in texts.items()],
+        software=False,
+        metadata=None,
+    )
+
+
+def _swap_red_blue(pixels):
+    alpha = pixels.shape[2] == 4
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR)

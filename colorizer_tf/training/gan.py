@@ -1,0 +1,212 @@
+"""The GAN: a generator and a discriminator trained against each other."""
+
+import contextlib
+
+from keras import ops
+
+from colorizer_tf.color import colourfulness
+from colorizer_tf.training import keras, tf
+from colorizer_tf.training.workers import (
+    FitOnSeveralWorkers,
+    fill_empty,
+    share_of_batch,
+)
+
+# Of the Charbonnier loss: errors of less than a gray level are squared, as ever.
+CHARBONNIER = 1e-5
+
+
+class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
+    """PSNR in dB, from the mean squared error over all photos in [0, 1]."""
+
+    def result(self):
+        return -10 * ops.log10(super().result())
+
+
+class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
+    """Trains a generator from gray to colour against a discriminator.
+
+    The generator's loss is the mean squared error on RGB, or another `pixel_loss`,
+    plus `adversarial_weight` times its cross-entropy against "real"; the
+    discriminator's is the mean of its cross-entropies, towards 1 for the real
+    photos and towards 0 for the generated ones.
+
+    Args:
+        generator: a model from gray (B, H, W, 1), or gray and hints, to RGB
+            (B, H, W, 3), in [0, 1].
+        discriminator: a model from RGB (B, H, W, 3) to logits of any shape; None
+            trains the generator on the squared error alone.
+        adversarial_weight: of the cross-entropy in the generator's loss.
+        label_smoothing: the label of a real photo is 1 minus this.
+        pixel_loss: "mse"; or "charbonnier", the mean of sqrt(squared error + 1e-5)
+            over all levels (Charbonnier et al., "Two deterministic half-quadratic
+            regularization algorithms for computed imaging", 1994), in which large
+            errors count for less. It is some ten times the squared error, and
+            wants ten times its `adversarial_weight`.
+
+    Attributes:
+        adversarial: False lets the discriminator rest and trains the generator on
+            the squared error alone; `training.Pretraining` switches it.
+
+    Example:
+
+    ```python
+    gan = ColorizationGAN(build_generator(), build_discriminator())
+    gan.compile(g_optimizer=keras.optimizers.Adam(5e-4),
+                d_optimizer=keras.optimizers.Adam(2e-4))
+    gan.fit(pairs, validation_data=validation_pairs, epochs=150, shuffle=False)
+    ```
+    """
+
+    def __init__(
+        self,
+        generator,
+        discriminator=None,
+        adversarial_weight=0.004,
+        label_smoothing=0.1,
+        pixel_loss="mse",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if pixel_loss not in ("mse", "charbonnier"):
+            raise ValueError(
+                f'pixel_loss must be "mse" or "charbonnier". Received: {pixel_loss!r}'
+            )
+        self.generator = generator
+        self.discriminator = discriminator
+        self.adversarial = discriminator is not None
+        self.adversarial_weight = adversarial_weight
+        self.label_smoothing = label_smoothing
+        self.pixel_loss = pixel_loss
+        self.trackers = [
+            keras.metrics.Mean(name=name)
+            for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
+        ]
+        self.psnr = PeakSignalNoiseRatio(name="psnr")
+        self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
+        self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
+        self.built = True
+
+    def compile(self, g_optimizer, d_optimizer=None, **kwargs):
+        super().compile(optimizer=None, **kwargs)
+        self.g_optimizer = g_optimizer
+        self.d_optimizer = d_optimizer
+        # The state of an optimizer that is not built is left out in silence
+        # when weights are saved and loaded.
+        g_optimizer.build(self.generator.trainable_variables)
+        if self.discriminator:
+            d_optimizer.build(self.discriminator.trainable_variables)
+
+    def call(self, inputs, training=False):
+        return self.generator(inputs, training=training)
+
+    def train_step(self, data):
+        inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        share = share_of_batch(colour)
+        inputs, colour = fill_empty((inputs, colour))
+        with tf.GradientTape(persistent=True) as tape:
+            generated = self.generator(inputs, training=True)
+            logs = self.judge(colour, generated, training=True)
+            g_loss = share * logs["g_loss"]
+            d_loss = share * logs["d_loss"] if self.adversarial else None
+
+        variables = self.generator.trainable_variables
+        self.g_optimizer.apply(tape.gradient(g_loss, variables), variables)
+        if self.adversarial:
+            variables = self.discriminator.trainable_variables
+            self.d_optimizer.apply(tape.gradient(d_loss, variables), variables)
+        return self.track(logs, share)
+
+    def test_step(self, data):
+        """Adds PSNR, and the colourfulness of the generated over the real photos."""
+        inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
+        share, count = share_of_batch(colour), ops.shape(colour)[0]
+        inputs, colour = fill_empty((inputs, colour))
+        generated = self.generator(inputs, training=False)
+        logs = self.judge(colour, generated, training=False)
+        colour, generated = colour[:count], generated[:count]
+        self.psnr.update_state(colour, generated)
+        self.colour_of_real.update_state(colourfulness(colour))
+        self.colour_of_generated.update_state(colourfulness(generated))
+        return self.track(logs, share) | self.measure()
+
+    def get_metrics_result(self):
+        """What `fit` logs of an epoch: over all photos of all replicas, where the
+        logs of the last step would be the mean of what each replica has seen."""
+        active = self.trackers if self.adversarial else self.trackers[:2]
+        logs = {tracker.name: tracker.result() for tracker in active}
+        return logs | self.measure() if self.psnr.count > 0 else logs
+
+    def evaluate(self, *args, **kwargs):
+        with self.averaged_weights():
+            return super().evaluate(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Within it, the generator has the average of its weights.
+
+        That is what `g_optimizer` keeps if it was made with `use_ema=True`; with
+        another optimizer, and before the first step, nothing changes.
+        """
+        optimizer = self.g_optimizer
+        if not optimizer.use_ema or not optimizer.iterations.numpy():
+            yield
+            return
+        variables = self.generator.trainable_variables
+        weights = [variable.numpy() for variable in variables]
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, weights, strict=True):
+                variable.assign(value)
+
+    def judge(self, colour, generated, training):
+        """Runs the discriminator, unless it rests; returns `compute_losses`."""
+        if not self.adversarial:
+            return self.compare(colour, generated)
+        real_logits = self.discriminator(colour, training=training)
+        fake_logits = self.discriminator(generated, training=training)
+        return self.compute_losses(colour, generated, real_logits, fake_logits)
+
+    def compare(self, colour, generated):
+        """Returns the squared error, and the generator's loss but for the verdict."""
+        # Not Keras' loss objects, which take all replicas for equally full.
+        squared = error = ops.square(colour - generated)
+        if self.pixel_loss == "charbonnier":
+            error = ops.sqrt(squared + CHARBONNIER)
+        return {"g_loss": ops.mean(error), "mse": ops.mean(squared)}
+
+    def compute_losses(self, colour, generated, real_logits, fake_logits):
+        """Returns what the logs show: every loss, and the mean probabilities
+        that the discriminator gives to the real and to the generated photos."""
+        logs = self.compare(colour, generated)
+        ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
+        adversarial = cross_entropy(ones, fake_logits)
+        d_loss_real = cross_entropy(ones - self.label_smoothing, real_logits)
+        d_loss_fake = cross_entropy(zeros, fake_logits)
+        return logs | {
+            "g_loss": logs["g_loss"] + self.adversarial_weight * adversarial,
+            "adversarial": adversarial,
+            "d_loss": (d_loss_real + d_loss_fake) / 2,
+            "p_real": ops.mean(ops.sigmoid(real_logits)),
+            "p_fake": ops.mean(ops.sigmoid(fake_logits)),
+        }
+
+    def track(self, logs, share):
+        trackers = [tracker for tracker in self.trackers if tracker.name in logs]
+        for tracker in trackers:
+            tracker.update_state(logs[tracker.name], sample_weight=share)
+        return {tracker.name: tracker.result() for tracker in trackers}
+
+    def measure(self):
+        return {
+            "psnr": self.psnr.result(),
+            "colourfulness": self.colour_of_generated.result()
+            / self.colour_of_real.result(),
+        }
+
+
+def cross_entropy(labels, logits):
+    """The mean over all logits."""
+    return ops.mean(ops.binary_crossentropy(labels, logits, from_logits=True))
