@@ -106,7 +106,7 @@ def split_photos(
         elif facts.near_gray and not keep_near_gray:
             split.near_gray.append(facts.path)
         else:
-            position = _hash_position(facts.path, seed)
+            position = hash_position(facts.path, seed)
             if position < test_fraction:
                 split.test.append(facts.path)
             elif position < test_fraction + validation_fraction:
@@ -117,7 +117,8 @@ def split_photos(
     return split
 
 
-def _hash_position(path, seed):
+def hash_position(path, seed=0):
+    """Returns where `split_photos` puts a photo, by its name alone: in [0, 1)."""
     # macOS hands out decomposed names; the same photo must hash alike elsewhere.
     name = unicodedata.normalize("NFC", Path(path).name)
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()

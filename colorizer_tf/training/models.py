@@ -1,5 +1,7 @@
 """The two networks: a generator from gray to colour, and a discriminator."""
 
+import re
+
 import numpy as np
 from keras import layers, ops
 
@@ -11,6 +13,8 @@ CHROMA_STRIDE = 4
 # Both bring what is joined in the decoder to about 1, so that all of it is heard.
 FEATURE_SCALE = 1 / 8
 HINT_SCALE = 8
+# Of the self-attention.
+HEADS, HEAD_WIDTH = 4, 32
 
 
 def build_generator(
@@ -18,6 +22,7 @@ def build_generator(
     widths=(64, 128, 256, 128),
     hints=True,
     name="generator",
+    attention=False,
 ):
     """Builds a U-Net on a pretrained encoder that gives a gray photo its colours.
 
@@ -33,6 +38,8 @@ def build_generator(
             32nd of the photo's size.
         hints: False makes a generator of gray photos alone.
         name: the model's name.
+        attention: True lets every place look at all others, at strides 32 and 16
+            (see `apply_self_attention`). It starts as if it were not there.
 
     Returns:
         A functional `keras.Model`: gray (B, H, W, 1) in [0, 1] and hints
@@ -53,6 +60,8 @@ def build_generator(
     if hints:  # from here one reaches all of a sky
         branches.append(embed_hints(inputs[1], 8, width))
     context = layers.ReLU()(layers.Add()(branches))
+    if attention:
+        context = apply_self_attention(context, "attention_32")
     x = layers.Add()([x, layers.Conv2D(x.shape[-1], 3, padding="same")(context)])
     for factor, width in zip((4, 2, 1), reversed(widths), strict=True):
         branches = [
@@ -62,6 +71,8 @@ def build_generator(
         if hints:
             branches.append(embed_hints(inputs[1], factor, width))
         x = layers.ReLU()(layers.Add()(branches))
+        if attention and factor == 4:
+            x = apply_self_attention(x, "attention_16")
         x = apply_residual_block(apply_conv(x, width), width)
     # Zeros: training starts from the gray photo, not from random colours.
     chroma = layers.Conv2D(
@@ -142,6 +153,87 @@ def apply_residual_block(x, width):
     """Applies two 3x3 convolutions and adds what came in, of the same width."""
     residual = apply_conv(apply_conv(x, width), width, activation=None)
     return layers.ReLU()(layers.Add()([x, residual]))
+
+
+def apply_self_attention(x, name):
+    """Adds to each place what it finds at all others that are like it.
+
+    Vaswani et al., "Attention is all you need" (2017). Queries keep the height and
+    the width, which may be open; keys and values are a plain list of places. What
+    it adds is zero before training.
+
+    Args:
+        x: features (B, h, w, C).
+        name: what the names of its layers begin with.
+
+    Returns:
+        (B, h, w, C).
+    """
+    width, heads = x.shape[-1], (HEADS, HEAD_WIDTH)
+    places = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
+    listed = layers.Reshape((-1, width))(places)
+    query = layers.EinsumDense(
+        "bhwc,cnd->bhwnd", (None, None, *heads), name=f"{name}_query"
+    )(places)
+    key, value = (
+        layers.EinsumDense("bmc,cnd->bmnd", (None, *heads), name=f"{name}_{part}")(
+            listed
+        )
+        for part in ("key", "value")
+    )
+    likeness = ops.einsum("bhwnd,bmnd->bhwnm", query, key) / HEAD_WIDTH**0.5
+    found = ops.einsum("bhwnm,bmnd->bhwnd", ops.softmax(likeness, axis=-1), value)
+    found = layers.EinsumDense(
+        "bhwnd,ndc->bhwc",
+        (None, None, width),
+        bias_axes="c",
+        kernel_initializer="zeros",
+        name=f"{name}_output",
+    )(found)
+    return layers.Add()([x, found])
+
+
+def copy_weights(source, target):
+    """Gives a generator the weights of another one that has the same layers.
+
+    Layers of self-attention or of the output `likely` that only the target has keep
+    their weights. Whether the source's chroma is scaled makes no difference.
+
+    Args:
+        source, target: models by `build_generator`.
+
+    Raises:
+        ValueError: their other layers differ.
+    """
+    named = {layer.name: layer for layer in source.layers}
+    own = [_list_unnamed(model) for model in (source, target)]
+    if len(own[0]) != len(own[1]):
+        raise ValueError("The two generators do not have the same layers.")
+    pairs = list(zip(*own, strict=True))
+    pairs += [
+        (named[layer.name], layer)
+        for layer in target.layers
+        if _is_named(layer) and layer.name in named
+    ]
+    for old, new in pairs:
+        new.set_weights(old.get_weights())
+
+
+def _is_named(layer):
+    return layer.name.startswith(("attention_", "encoder", "chroma", "likely"))
+
+
+def _list_unnamed(model):
+    """The layers that Keras named, with a number that grows, as they were made."""
+    unnamed = [
+        layer for layer in model.layers if layer.weights and not _is_named(layer)
+    ]
+
+    def order(layer):
+        number = re.search(r"_(\d+)$", layer.name)
+        return type(layer).__name__, int(number[1]) if number else 0
+
+    return sorted(unnamed, key=order)
 
 
 def embed_hints(hints, factor, width):

@@ -1,0 +1,229 @@
+"""Compares generators on photos kept out, at equal colourfulness.
+
+    python experiments/compare_generators.py data/photos photos/more --new new.keras
+    python experiments/compare_generators.py photos --new new.keras --parts 0.3 0.5 1
+    python experiments/compare_generators.py photos --new new.keras --even humanv2
+
+The first generator is `--old`, the package's by default, as it is. Each part P is a
+generator whose weights are P of the new ones and 1 - P of the old ones; its chroma
+is scaled as the old one's is (`--factor` and `--knee`), and then multiplied by what
+makes it as colourful, over all photos. The photos are the test side of the folders,
+as in benchmarks/by_kind.py, at most `--most` of each prefix, the same ones each time.
+
+For each prefix and over all: gain in PSNR over the gray photo, in dB, and difference
+in CIEDE2000 to it; over all, the colourfulness and the palette distance too. With
+`--even`, of the photos with these prefixes also how even things are: over segments
+of one real colour, the share whose spread of predicted colour is above 8 and twice
+the real one, and the mean spreads.
+"""
+
+import argparse
+from itertools import groupby
+
+import cv2
+import keras
+import numpy as np
+from scipy.spatial.distance import jensenshannon
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.segmentation import felzenszwalb
+
+import colorizer_tf as ct
+from colorizer_tf.color import colourfulness
+from colorizer_tf.metrics import PALETTE_EDGES
+from colorizer_tf.photos import shrink_photo
+from colorizer_tf.sources import hash_position
+from colorizer_tf.survey import survey_photo
+from colorizer_tf.training.models import copy_weights, scale_chroma
+
+KEPT_OUT = 0.1
+SIDE = 256
+SEGMENT_SCALE, SEGMENT_PIXELS = 150, 250
+SAME_COLOUR, PATCHY = 5, 8
+
+
+def main():
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="+", help="folders of colour photos")
+    parser.add_argument("--old", default=str(ct.Colorizer.WEIGHTS))
+    parser.add_argument("--new", required=True)
+    parser.add_argument("--parts", type=float, nargs="+", default=[0.5, 1.0])
+    parser.add_argument("--most", type=int, default=50, help="photos of each prefix")
+    parser.add_argument("--factor", type=float, default=1.4)
+    parser.add_argument("--knee", type=float, default=0.01)
+    parser.add_argument("--even", nargs="*", default=[], help="prefixes")
+    args = parser.parse_args()
+
+    photos = choose_photos(args.photos, args.most)
+    originals = [shrink_photo(ct.read_photo(path), SIDE) for path in photos]
+    kinds = [path.stem.split("_")[0] for path in photos]
+    old = ct.Colorizer.load(args.old)
+    results = colorize(old, originals)
+    wanted = mean_colourfulness(results)
+    report("old", results, originals, kinds, 1.0, args.even)
+    for part in args.parts:
+        generator = mix(old.generator, args.new, part)
+        new = ct.Colorizer(scale_chroma(generator, args.factor, args.knee))
+        results, strength = match(new, originals, wanted)
+        report(f"{part:g} of new", results, originals, kinds, strength, args.even)
+
+
+def choose_photos(folders, most):
+    """Returns the kept-out photos, at most so many of each prefix, sorted by it.
+
+    They are those with the lowest hashes, so that others that come in between
+    change as little as may be. Near-gray ones are left out.
+    """
+    paths = [path for folder in folders for path in ct.find_photos(folder)]
+    positions = {path: hash_position(path) for path in paths}
+    paths = [path for path in paths if positions[path] < KEPT_OUT]
+
+    def kind(path):
+        return path.stem.split("_")[0] if "_" in path.stem else ""
+
+    chosen = []
+    for _, group in groupby(sorted(paths, key=kind), kind):
+        kept = 0
+        for path in sorted(group, key=positions.get):
+            facts = survey_photo(path)
+            if kept < most and not facts.error and not facts.near_gray:
+                chosen.append(path)
+                kept += 1
+            if kept == most:
+                break
+    return chosen
+
+
+def mix(old, new, part):
+    """Returns a generator with a mean of the weights of a model and of a file's.
+
+    Layers of self-attention that the old one lacks add nothing there, so that of
+    their output it has that part too.
+    """
+    new = keras.models.load_model(new, compile=False)
+    attention = any(layer.name.startswith("attention_") for layer in new.layers)
+    mixed = ct.build_generator(None, hints=len(new.inputs) == 2, attention=attention)
+    copy_weights(new, mixed)
+    names = [weights.path for weights in mixed.weights]
+    ends = mixed.get_weights()
+    copy_weights(old, mixed)
+    starts = mixed.get_weights()
+    for index, name in enumerate(names):
+        if "attention_" in name:  # all of it but the last, which starts at zero
+            last = "_output/" in name
+            starts[index] = np.zeros_like(ends[index]) if last else ends[index]
+    pairs = zip(starts, ends, strict=True)
+    mixed.set_weights([(1 - part) * start + part * end for start, end in pairs])
+    return mixed
+
+
+def colorize(colorizer, originals, strength=1.0):
+    """Returns the photos as the colorizer sees them in gray: uint8 (H, W, 3)."""
+    return [
+        colorizer.colorize(ct.to_gray(photo), strength=strength) for photo in originals
+    ]
+
+
+def match(colorizer, originals, wanted):
+    """Returns the photos with a mean colourfulness, and the strength for it."""
+    sample = originals[:: max(1, len(originals) // 300)]
+    low, high = 0.2, 3.0
+    strength = 1.0
+    # On a sample by halves, then once on all of them.
+    share = wanted / mean_colourfulness(colorize(colorizer, originals))
+    aim = share * mean_colourfulness(colorize(colorizer, sample))
+    for _ in range(7):
+        strength = (low + high) / 2
+        if mean_colourfulness(colorize(colorizer, sample, strength)) < aim:
+            low = strength
+        else:
+            high = strength
+    return colorize(colorizer, originals, strength), strength
+
+
+def mean_colourfulness(photos):
+    """The mean over photos, uint8 (H, W, 3), of Hasler and Süsstrunk's measure."""
+    return np.mean([float(colourfulness(np.float32(photo) / 255)) for photo in photos])
+
+
+def report(name, results, originals, kinds, strength, even):
+    """Prints the table of one generator."""
+    rows, palettes = [], np.zeros((2, 44, 44))
+    for result, original in zip(results, originals, strict=True):
+        gray = np.dstack([ct.to_gray(original)] * 3)
+        labs = [rgb2lab(photo) for photo in (result, original, gray)]
+        rows.append(
+            [
+                np.square(np.float32(photo) - original).mean() / 255**2
+                for photo in (result, gray)
+            ]
+            + [deltaE_ciede2000(labs[1], lab).mean() for lab in (labs[0], labs[2])]
+        )
+        for palette, lab in zip(palettes, labs[:2], strict=True):
+            a, b = lab[..., 1].ravel(), lab[..., 2].ravel()
+            palette += np.histogram2d(a, b, bins=(PALETTE_EDGES, PALETTE_EDGES))[0]
+    rows, kinds = np.array(rows), np.array(kinds)
+    colour = mean_colourfulness(results) / mean_colourfulness(originals)
+    distance = jensenshannon(*(palette.ravel() for palette in palettes), base=2)
+    print(
+        f"{name}: strength {strength:.2f}, colourfulness {colour:.3f}, "
+        f"palette {distance:.3f}"
+    )
+    print(f"  all, {len(rows)}: {gains(rows)}")
+    by_kind = {kind: rows[kinds == kind] for kind in sorted(set(kinds))}
+    for kind, own in by_kind.items():
+        print(f"  {kind}, {len(own)}: {gains(own)}")
+    if even:
+        pairs = zip(results, originals, kinds, strict=True)
+        spreads = [
+            spread
+            for result, original, kind in pairs
+            if kind in even
+            for spread in measure_segments(result, original)
+        ]
+        predicted, real = np.array(spreads).T
+        patchy = (predicted > PATCHY) & (predicted > 2 * real)
+        print(
+            f"  even: {len(real)} segments, {100 * patchy.mean():.2f} % patchy, mean "
+            f"spread {predicted.mean():.2f}, real {real.mean():.2f}"
+        )
+    print(flush=True)
+
+
+def gains(rows):
+    """Gain in PSNR and difference in CIEDE2000 to the gray photos, as text."""
+    error, gray_error, ciede2000, gray_ciede2000 = rows.mean(axis=0)
+    psnr = 10 * np.log10(gray_error / error)
+    return f"{psnr:+.2f} / {ciede2000 - gray_ciede2000:+.2f}"
+
+
+def measure_segments(result, original):
+    """Returns the spreads of predicted and real colour in things of one colour.
+
+    Segments are Felzenszwalb's on the real photo; without their rim they have 250
+    pixels or more, and a real spread of CIE (a, b) of at most 5. A spread is the
+    root of the mean squared distance from the mean.
+    """
+    scale = SIDE / max(original.shape[:2])
+    size = tuple(round(scale * side) for side in original.shape[1::-1])
+    original, result = (
+        cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+        for photo in (original, result)
+    )
+    segments = felzenszwalb(original, scale=SEGMENT_SCALE, min_size=SEGMENT_PIXELS)
+    colours = [rgb2lab(photo)[..., 1:] for photo in (result, original)]
+    spreads = []
+    for index in range(segments.max() + 1):
+        inside = cv2.erode(np.uint8(segments == index), np.ones((5, 5))) > 0
+        if inside.sum() < SEGMENT_PIXELS:
+            continue
+        predicted, real = (
+            np.sqrt(colour[inside].var(axis=0).sum()) for colour in colours
+        )
+        if real <= SAME_COLOUR:
+            spreads.append((predicted, real))
+    return spreads
+
+
+if __name__ == "__main__":
+    main()

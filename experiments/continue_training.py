@@ -1,0 +1,143 @@
+"""Goes on training a generator, on more photos, by the squared error.
+
+    python experiments/continue_training.py runs/longer data/photos photos/more \
+        --shares shares.tsv --photo-steps 300000
+
+The run folder keeps `checkpoint.weights.h5` (weights, optimizer and history),
+written whole after each round, and `generator_last.keras` with the average of the
+weights; its chroma is not scaled. The same command takes up a run that was killed,
+and repeats at most one round. `--photo-steps` may be another number then; the rate
+falls towards the new end. Photos that come into the folders join at the next round.
+
+A round draws its photos with replacement, by the share of their prefix: what stands
+before the first "_" of the name. The table of shares has a column `prefix` and a
+column `share`; a prefix that is not in it has a share of 1. The tenth of the photos
+that `split_photos` calls its test side is kept out, and measured a little after each
+round. To halt a run after the round that it is in, make a file `stop` in its folder.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import colorizer_tf as ct
+from colorizer_tf.sources import hash_position
+from colorizer_tf.training.models import copy_weights
+
+KEPT_OUT = 0.1
+VALIDATION_PHOTOS = 256
+WARM_UP = 100
+
+
+def main():
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("photos", nargs="+", help="folders of colour photos")
+    parser.add_argument("--shares", help="a table of prefixes and shares")
+    parser.add_argument("--weights", default=str(ct.Colorizer.WEIGHTS))
+    parser.add_argument("--photo-steps", type=int, default=300_000)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=100, help="of a round")
+    parser.add_argument("--size", type=int, default=128, help="of the squares")
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    settings = vars(args).copy()
+    for name in ("run_dir", "photos", "photo_steps", "shares"):
+        del settings[name]
+    shares = read_shares(args.shares)
+    round_photos = args.steps * args.batch_size
+    rounds = -(-args.photo_steps // round_photos)
+    finished = ct.open_run(args.run_dir, settings)
+
+    keras.utils.set_random_seed(args.seed)
+    generator = ct.build_generator(attention=True)
+    copy_weights(ct.Colorizer.load(args.weights).generator, generator)
+    gan = ct.ColorizationGAN(generator)
+    gan.compile(make_optimizer(generator, args.rate, rounds * args.steps))
+    _, kept_out = list_photos(args.photos)
+    rng = np.random.default_rng(args.seed)
+    validation = ct.make_dataset(
+        draw(kept_out, VALIDATION_PHOTOS, shares, rng), args.size, 64, hints=True
+    )
+    for number in range(finished, rounds):
+        if (args.run_dir / "stop").exists():
+            print("halted: there is a file stop", flush=True)
+            break
+        rng = np.random.default_rng([args.seed, number])
+        photos = draw(list_photos(args.photos)[0], round_photos, shares, rng)
+        pairs = ct.make_dataset(
+            photos,
+            args.size,
+            args.batch_size,
+            training=True,
+            seed=args.seed,
+            first_epoch=number,
+            hints=True,
+            strong=True,
+        )
+        # The callbacks read the checkpoint: each round is taken up as after a kill.
+        gan.fit(
+            pairs,
+            validation_data=validation,
+            epochs=number + 1,
+            shuffle=False,
+            verbose=0,
+            callbacks=ct.training_callbacks(args.run_dir),
+        )
+
+
+def make_optimizer(generator, rate, steps):
+    """Returns AdamW, its rate falling to a fiftieth, with an average of weights."""
+    falling = keras.optimizers.schedules.CosineDecay(
+        rate / WARM_UP,
+        max(steps - WARM_UP, 1),
+        0.02,
+        warmup_target=rate,
+        warmup_steps=WARM_UP,
+    )
+    optimizer = keras.optimizers.AdamW(
+        falling, weight_decay=0.05, use_ema=True, ema_momentum=0.998
+    )
+    biases = [value for value in generator.variables if value.ndim == 1]
+    encoder = generator.get_layer("encoder").variables
+    optimizer.exclude_from_weight_decay(encoder + biases)
+    return optimizer
+
+
+def list_photos(folders):
+    """Returns the photos to learn from and those kept out: two sorted lists."""
+    sides = [], []
+    for folder in folders:
+        for path in ct.find_photos(folder):
+            sides[hash_position(path) < KEPT_OUT].append(path)
+    return tuple(sorted(side) for side in sides)
+
+
+def draw(photos, count, shares, rng):
+    """Draws photos, with replacement, by the shares of their prefixes."""
+    weights = np.array([shares.get(prefix(path), 1.0) for path in photos])
+    chosen = rng.choice(len(photos), count, p=weights / weights.sum())
+    return [photos[index] for index in chosen]
+
+
+def prefix(path):
+    """What stands before the first "_" of a photo's name; "" if there is none."""
+    return path.stem.split("_")[0] if "_" in path.stem else ""
+
+
+def read_shares(path):
+    """Returns a dictionary from prefix to share, of a table with tabs."""
+    if not path:
+        return {}
+    with open(path, newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {row["prefix"] or "": float(row["share"]) for row in rows}
+
+
+if __name__ == "__main__":
+    main()
