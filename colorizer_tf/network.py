@@ -83,7 +83,13 @@ class Network:
         if not hasattr(self._own, "request"):  # a request serves one thread at a time
             self._own.request = self._network.create_infer_request()
         inputs = [gray] if hints is None else [gray, hints]
-        return self._own.request.infer(inputs)[0].copy()
+        # One by one: in float32 a photo's result would depend on its neighbors.
+        return np.concatenate(
+            [
+                self._own.request.infer([x[at : at + 1] for x in inputs])[0].copy()
+                for at in range(len(gray))
+            ]
+        )
 
     @property
     def generator(self):
