@@ -20,7 +20,7 @@ from tqdm import tqdm
 from colorizer_tf.account import Account, Claim, Notes, make_entry
 from colorizer_tf.colorizer import Colorizer
 from colorizer_tf.folder import Work, colorize_works, describe, list_photos
-from colorizer_tf.places import HINTS, PARTS, open_place
+from colorizer_tf.places import HINTS, PARTS, SCRATCH, open_place
 from colorizer_tf.report import Progress
 
 try:
@@ -292,7 +292,7 @@ class _Worker:
         self.source = open_place(job.source)
         self.destination = open_place(job.destination)
         self.source.require()
-        self.destination.require()
+        self.destination.require(SCRATCH)
         self._files = tempfile.TemporaryDirectory(prefix="colorizer_tf-")
         files = ray.get(generator)
         for name, content in files.items():

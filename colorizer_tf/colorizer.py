@@ -43,7 +43,7 @@ class Colorizer:
             raise ValueError(
                 f"working_size must be at least 1. Received: {working_size}"
             )
-        if not isinstance(generator, Network):
+        if not isinstance(generator, Network | KerasNetwork):
             generator = KerasNetwork(generator)
         self.network = generator
         self.working_size = working_size
@@ -63,10 +63,7 @@ class Colorizer:
             threads: that the network computes with; None takes all processors.
             **kwargs: as `Colorizer` takes them.
         """
-        network = load_network(path, threads)
-        if isinstance(network, KerasNetwork):
-            network = network.generator
-        return cls(network, **kwargs)
+        return cls(load_network(path, threads), **kwargs)
 
     @classmethod
     def pretrained(cls, **kwargs):

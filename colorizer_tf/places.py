@@ -41,7 +41,7 @@ class Place(Protocol):
 
     def make(self): ...
     def make_scratch(self): ...
-    def require(self): ...
+    def require(self, name=""): ...
     def locate(self, name): ...
     def address(self, name): ...
     def local_path(self, name): ...
@@ -85,9 +85,13 @@ class Folder:
         """Makes the folder in which workers write before they rename."""
         (self.path / SCRATCH).mkdir(parents=True, exist_ok=True)
 
-    def require(self):
-        """Raises `FileNotFoundError` where this machine does not have the folder."""
-        if not self.path.is_dir():
+    def require(self, name=""):
+        """Raises `FileNotFoundError` where this machine does not have the folder.
+
+        Args:
+            name: of a folder in it, which tells it from another one of its name.
+        """
+        if not (self.path / name).is_dir():
             raise FileNotFoundError(
                 f"The machine {socket.gethostname()} does not find {self}: photos and "
                 "results must lie where all machines find them, under the same name."
@@ -214,7 +218,10 @@ class Bucket:
     def make(self):
         pass  # an address is there as soon as something is written to it
 
-    make_scratch = require = make
+    make_scratch = make
+
+    def require(self, name=""):
+        pass
 
     def local_path(self, name):
         return None
