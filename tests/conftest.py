@@ -1,4 +1,4 @@
-import colorizer_tf as ct  # noqa: F401
+import colorizer_tf.training  # noqa: F401
 
 # isort: split
 # The package comes first: it says how TensorFlow is to start.

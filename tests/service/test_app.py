@@ -264,7 +264,7 @@ def test_a_full_disk_is_not_the_clients_fault(service, monkeypatch):
     def fail(*_):
         raise PhotoError("no space")
 
-    monkeypatch.setattr("colorizer_tf.service.queue.write_photo", fail)
+    monkeypatch.setattr("colorizer_tf.pipeline.write_photo", fail)
     assert service.post(("a.png", encode())).status_code == 500
     monkeypatch.setattr("colorizer_tf.service.queue.MIN_FREE_BYTES", 2**62)
     response = service.post(("a.png", encode()))
