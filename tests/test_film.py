@@ -15,10 +15,12 @@ import colorizer_tf as ct
 from colorizer_tf import film as film_module
 from colorizer_tf import pieces as pieces_module
 from colorizer_tf.__main__ import main
-from colorizer_tf.film import FilmError, paint_planes
+from colorizer_tf.color import LUMA_WEIGHTS, Levels
 from colorizer_tf.film_hints import find_frames
+from colorizer_tf.painting import paint_planes
 from colorizer_tf.pieces import PieceWriter
-from colorizer_tf.reel import LUMA_WEIGHTS, Encoder, Film
+from colorizer_tf.reel import Film, FilmError
+from colorizer_tf.splice import Encoder
 from colorizer_tf.steady import Look, Motion, steady
 
 av = pytest.importorskip("av")
@@ -208,11 +210,11 @@ def first_rgb(path, matrix, levels):
         return frame.reformat(format="rgb24", **options).to_ndarray()
 
 
-@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("halved", [False, True])
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("matrix", LUMA_WEIGHTS)
-def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, subsampling):
+def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, halved):
     rng = np.random.default_rng(0)
     black, span = (0, 2**bits - 1) if full else (16 << bits - 8, 219 << bits - 8)
     dtype = np.uint8 if bits == 8 else np.uint16
@@ -223,25 +225,40 @@ def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, subsampl
     ).astype(dtype)
     slope, offset = np.float32(rng.normal(0, 0.3, (2, 8, 12, 2)))
 
-    cb, cr = paint_planes(luma, slope, offset, matrix, full, bits, subsampling)
+    cb, cr = paint_planes(luma, slope, offset, Levels(matrix, full, bits), halved)
 
     assert cb.dtype == cr.dtype == dtype
-    assert cb.shape == (-(-31 // subsampling[0]), -(-45 // subsampling[1]))
-    rgb = decode(luma, cb, cr, matrix, full, bits, subsampling)
-    assert rgb.min() > -1e-3 / 255
-    assert rgb.max() < 1 + 1e-3 / 255
+    assert cb.shape == ((16, 23) if halved else (31, 45))
+    for siting in (None, 0, 0.5) if halved else (None,):
+        rgb = decode(luma, cb, cr, matrix, full, bits, halved, siting)
+        assert rgb.min() > -1e-3 / 255
+        assert rgb.max() < 1 + 1e-3 / 255
 
 
-def decode(luma, cb, cr, matrix, full, bits, subsampling):
-    """RGB of planes by the formulas of ITU-T H.273, float (H, W, 3)."""
+def decode(luma, cb, cr, matrix, full, bits, halved, siting=None):
+    """RGB of planes by the formulas of ITU-T H.273, float (H, W, 3).
+
+    Chroma is repeated, or mixed linearly from where it lies: at 0, the left column
+    of its pixels, as in films, or at 0.5, between both, as in JPEG.
+    """
     red, blue = LUMA_WEIGHTS[matrix]
     black, span = (0, 2**bits - 1) if full else (16 << bits - 8, 219 << bits - 8)
     chroma_span = 2**bits - 1 if full else 224 << bits - 8
     y = (np.float64(luma) - black) / span
+    height, width = luma.shape
+    rows, columns = (np.arange(size, dtype=np.float32) for size in (height, width))
+    if siting is None:
+        rows, columns = rows // (1 + halved), columns // (1 + halved)
+    else:
+        rows, columns = (rows - 0.5) / 2, (columns - siting) / 2
+    places = np.broadcast_to(columns, y.shape), np.broadcast_to(rows[:, None], y.shape)
     cb, cr = (
-        np.kron(
-            (np.float64(plane) - 2 ** (bits - 1)) / chroma_span, np.ones(subsampling)
-        )[: luma.shape[0], : luma.shape[1]]
+        cv2.remap(
+            (np.float64(plane) - 2 ** (bits - 1)) / chroma_span,
+            *map(np.ascontiguousarray, places),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         for plane in (cb, cr)
     )
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
@@ -257,9 +274,9 @@ def test_planes_have_the_colours_that_the_network_means(matrix):
     chroma = np.float32([(rgb[2] - y) / 1.772, (rgb[0] - y) / 1.402])
     offset = np.broadcast_to(chroma, (4, 4, 2)).copy()
 
-    cb, cr = paint_planes(luma, np.zeros_like(offset), offset, matrix)
+    cb, cr = paint_planes(luma, np.zeros_like(offset), offset, Levels(matrix))
 
-    found = decode(luma, cb, cr, matrix, True, 8, (2, 2))[0, 0]
+    found = decode(luma, cb, cr, matrix, True, 8, True)[0, 0]
     # The luma is the film's: only what is left beside it can be that of the colour.
     red, blue = LUMA_WEIGHTS[matrix]
     wanted = rgb - rgb @ [red, 1 - red - blue, blue] + 128 / 255
@@ -482,11 +499,11 @@ def test_the_network_sees_a_turned_film_upright_and_in_square_pixels(
     generator, pan, tmp_path, monkeypatch
 ):
     colorizer, seen = ct.Colorizer(generator), []
-    predict = colorizer.predict_chroma
+    predict = ct.Colorizer.predict_chroma
     monkeypatch.setattr(
-        colorizer,
+        ct.Colorizer,
         "predict_chroma",
-        lambda lumas, hints=None: seen.extend(lumas) or predict(lumas, hints),
+        lambda self, lumas, hints: seen.extend(lumas) or predict(self, lumas, hints),
     )
     source = write_film(
         tmp_path / "a.mp4", pan[:2], rotation=90, sample_aspect_ratio=Fraction(2, 1)
@@ -598,7 +615,7 @@ def test_a_result_that_is_there_stays(film, colorizer, tmp_path):
 
 def test_without_pyav_a_line_says_what_to_install(film, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    for name in ("film", "reel"):
+    for name in ("film", "reel", "splice"):
         monkeypatch.delitem(sys.modules, f"colorizer_tf.{name}")
     monkeypatch.delattr(ct, "film")
     assert main(["colorize", str(film), str(tmp_path / "b.mp4")]) == 1
@@ -624,7 +641,7 @@ def test_the_command_takes_a_film_and_films_in_a_folder(film, tmp_path, capsys):
 
     told = capsys.readouterr().out
     assert "1 photos: 1 done" in told
-    assert "Films: 1 done, 1 failed" in told
+    assert "2 films: 1 done, 0 skipped, 1 failed" in told
     assert "bad.mp4 cannot be read as a film" in told
     assert (out / "a.png").exists()
     assert len(probe(out / "reels/film.mp4")["rgb"]) == 45
