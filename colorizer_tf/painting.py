@@ -136,7 +136,7 @@ def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
 
 
 def _pool(luma, band, width):
-    """Yields the means of luma under a band, then the darkest and brightest it reaches."""
+    """Yields for a band the means of luma, and the darkest and brightest it reaches."""
     top, bottom = 2 * band.start, min(2 * band.stop, len(luma))
     above, below = int(top > 0), int(bottom < len(luma))
     part = cv2.copyMakeBorder(
