@@ -1,5 +1,6 @@
 """A trained generator, used: on a photo of any size, a file, a folder."""
 
+import copy
 from pathlib import Path
 
 import cv2
@@ -137,6 +138,12 @@ class Colorizer:
         from colorizer_tf.film import colorize_film
 
         return colorize_film(self, source, destination, strength, hints)
+
+    def spread(self):
+        """Returns the same for batches, whose photos are computed side by side."""
+        colorizer = copy.copy(self)
+        colorizer.network = self.network.spread()
+        return colorizer
 
     def working_shape(self, height, width):
         """The size, (h, w), at which the network sees a photo of this size."""

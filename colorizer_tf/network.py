@@ -35,6 +35,8 @@ class Network:
             its `.bin` beside it.
         source: the `.keras` file it comes from, if there is one.
         threads: that it computes with; None takes all processors.
+        side_by_side: computes as many photos of a batch at a time, a thread each,
+            and not one photo with all threads. Results are the same.
 
     Attributes:
         takes_hints: whether it takes colors that a person sets.
@@ -47,10 +49,10 @@ class Network:
         ValueError: the file is broken, or no such export.
     """
 
-    def __init__(self, path, source=None, threads=None):
+    def __init__(self, path, source=None, threads=None, side_by_side=False):
         import openvino
 
-        self.path, self.source = Path(path), source
+        self.path, self.source, self._threads = Path(path), source, threads
         core = openvino.Core()
         if cache := cache_folder():
             core.set_property({"CACHE_DIR": str(cache / "compiled")})
@@ -58,6 +60,8 @@ class Network:
         settings = {"INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
+        if side_by_side:
+            settings["PERFORMANCE_HINT"] = "THROUGHPUT"
         try:
             model = core.read_model(path)
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
@@ -80,16 +84,25 @@ class Network:
             gray: float32 (B, H, W, 1), in [0, 1].
             hints: float32 (B, H / 4, W / 4, 3), if the generator takes them.
         """
-        if not hasattr(self._own, "request"):  # a request serves one thread at a time
-            self._own.request = self._network.create_infer_request()
+        if not hasattr(self._own, "requests"):  # they serve one thread at a time
+            count = self._network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            create = self._network.create_infer_request
+            self._own.requests = [create() for _ in range(count)]
         inputs = [gray] if hints is None else [gray, hints]
+        requests, chromas = self._own.requests, []
         # One by one: in float32 a photo's result would depend on its neighbors.
-        return np.concatenate(
-            [
-                self._own.request.infer([x[at : at + 1] for x in inputs])[0].copy()
-                for at in range(len(gray))
-            ]
-        )
+        for at in range(len(gray) + len(requests)):
+            request = requests[at % len(requests)]
+            if len(requests) <= at:
+                request.wait()
+                chromas.append(request.get_output_tensor(0).data.copy())
+            if at < len(gray):
+                request.start_async([x[at : at + 1] for x in inputs])
+        return np.concatenate(chromas)
+
+    def spread(self):
+        """Returns the same network, which computes photos of a batch side by side."""
+        return Network(self.path, self.source, self._threads, side_by_side=True)
 
     @property
     def generator(self):
@@ -133,6 +146,10 @@ class KerasNetwork:
                 f"Received: shape {rgb.shape}"
             )
         return rgb @ _RGB_TO_CHROMA
+
+    def spread(self):
+        """See `Network.spread`; Keras does so by itself."""
+        return self
 
     @property
     def digest(self):
