@@ -7,10 +7,18 @@ import cv2
 import numpy as np
 
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import HINT_STRIDE, correct_chroma, encode_hints
+from colorizer_tf.hints import (
+    HINT_STRIDE,
+    Hint,
+    correct_chroma,
+    encode_hints,
+    mean_luma,
+    place_in_grid,
+)
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
+from colorizer_tf.suggestions import choose_variants, suggest_colors
 
 LONGEST = 4
 
@@ -91,6 +99,82 @@ class Colorizer:
         photo = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
         predict(self, [photo])
         return photo.paint()
+
+    def suggest(self, photo, x, y, count=6, hints=()):
+        """Returns colors that are likely at a place of a photo.
+
+        Args:
+            photo: as `colorize` takes it.
+            x, y: the place, as `Hint` has it.
+            count: of colors, at most.
+            hints: a list of `Hint` that are set already.
+
+        Returns:
+            A list of (color "#rrggbb", probability), the most probable ones first,
+            CIEDE2000 of 10 or more apart, at the luma of the place.
+
+        Raises:
+            ValueError: the generator has no output `likely`.
+
+        Example:
+
+        ```python
+        colorizer.suggest(photo, x=0.41, y=0.33)  # [("#8c4a3b", 0.31), ...]
+        ```
+        """
+        place = Hint(x, y, "#000000")
+        luma = self.shrink(to_gray(photo))
+        likely = self._predict_likely(luma, hints)
+        row, column = place_in_grid(place, luma)
+        around = likely[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        local = mean_luma(luma, row, column)
+        return suggest_colors(around.mean(axis=(0, 1)), local, count)
+
+    def variants(self, photo, count=4, strength=1.0, hints=()):
+        """Returns whole results that differ where the network is in doubt.
+
+        The first one is what `colorize` returns. Each other one has another likely
+        color at a place where a large thing could have several.
+
+        Args:
+            photo, strength, hints: as `colorize` takes them.
+            count: of results, at most.
+
+        Returns:
+            A list of RGB photos of the same size and type, (H, W, 3).
+
+        Raises:
+            ValueError: the generator has no output `likely`.
+        """
+        gray = to_gray(photo)
+        return [
+            self.colorize(gray, strength, [*hints, *more])
+            for more in self.find_variants(gray, count, hints)
+        ]
+
+    def find_variants(self, photo, count=4, hints=()):
+        """Returns what `variants` sets: for each result a list of hints to add.
+
+        Args:
+            photo, count, hints: as for `variants`.
+        """
+        luma = self.shrink(to_gray(photo))
+        likely = self._predict_likely(luma, hints)
+        grid = self.encode_hints(hints, luma)
+        chroma = self.predict_chroma([luma], [grid])[0]
+        return [[], *choose_variants(likely, chroma, luma, count - 1)]
+
+    def _predict_likely(self, luma, hints):
+        if not self.network.suggests:
+            raise ValueError(
+                'This generator suggests no colors: it has no output "likely". Take '
+                "the one in the package, or add it with training.models.add_likely."
+            )
+        grid = self.encode_hints(hints, luma)
+        batch = self._pad(luma)[None, ..., None]
+        grids = _stack_hints([grid], batch) if self.takes_hints else None
+        height, width = (-(-side // HINT_STRIDE) for side in luma.shape)
+        return self.network.likely(batch, grids)[0, :height, :width]
 
     def colorize_file(self, source, destination, strength=1.0, hints=()):
         """Colorizes a photo file.

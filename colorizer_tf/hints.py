@@ -171,15 +171,25 @@ def encode_hints(hints, luma, strength=1.0):
     height, width = luma.shape
     cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
     for hint in hints:
-        row = min(int(hint.y * height), height - 1)
-        column = min(int(hint.x * width), width - 1)
-        row, column = row // HINT_STRIDE, column // HINT_STRIDE
-        top, left = row * HINT_STRIDE, column * HINT_STRIDE
-        local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
+        row, column = place_in_grid(hint, luma)
+        local = mean_luma(luma, row, column)
         rgb = join_luma_chroma(np.float32([local]), rgb_to_chroma(hint.rgb))
         cb, cr = rgb_to_chroma(rgb) / strength
         cells[row, column] = 1, cb, cr
     return cells
+
+
+def place_in_grid(hint, luma):
+    """Returns row and column of the cell that a hint lies in."""
+    height, width = luma.shape
+    row = min(int(hint.y * height), height - 1) // HINT_STRIDE
+    return row, min(int(hint.x * width), width - 1) // HINT_STRIDE
+
+
+def mean_luma(luma, row, column):
+    """Returns the mean luma of a cell."""
+    top, left = row * HINT_STRIDE, column * HINT_STRIDE
+    return luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
 
 
 def correct_chroma(chroma, cells, luma):
