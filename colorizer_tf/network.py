@@ -59,6 +59,7 @@ class Network:
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
             self.suggests = len(model.outputs) == 2
             self._network = self._compile(model, 0)
+            _warm_up()
         except RuntimeError as error:
             raise ValueError(
                 f"{path} is no generator that colorizer_tf has exported: {error}"
@@ -212,6 +213,17 @@ def _fill_batch(batch):
     """
     missing = max(2, 2 ** (len(batch) - 1).bit_length()) - len(batch)
     return np.concatenate([batch, *[batch[-1:]] * missing])
+
+
+def _warm_up():
+    """Touches a tensor's data before threads do.
+
+    OpenVINO binds NumPy at the first touch. Two threads that come to it at once
+    wait for each other for ever: one holds its lock, the other the interpreter's.
+    """
+    import openvino
+
+    _ = openvino.Tensor(np.zeros(1, np.float32)).data
 
 
 def load_network(path, threads=None):
