@@ -59,7 +59,7 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
         source: the film; it is not touched.
         destination: the result, a .mp4, .mkv, .mov or .webm; or a folder, which is
             there or whose name has no ending. What is there already is not replaced.
-        strength: scales the color that is predicted; 0 gives a gray film.
+        strength: scales the color that is predicted, not that of the hints.
         hints: a list of `FilmHint`.
 
     Returns:
@@ -179,13 +179,12 @@ class _Work:
         """Gives all frames the network's chroma."""
         for batch in batches:
             cells = [
-                self.colorizer.encode_hints(
-                    hints.get(number + place, ()), look.luma, self.strength
-                )
+                self.colorizer.encode_hints(hints.get(number + place, ()), look.luma)
                 for place, look in enumerate(batch)
             ]
             lumas = [look.luma for look in batch]
-            chromas = self.colorizer.predict_chroma(lumas, cells)
+            strengths = [self.strength] * len(batch)
+            chromas = self.colorizer.predict_chroma(lumas, cells, strengths)
             for look, chroma in zip(batch, chromas, strict=True):
                 look.chroma = chroma
             number += len(batch)
@@ -194,9 +193,8 @@ class _Work:
     def _paint(self, look):
         """Returns a frame's planes of color."""
         luma, chroma = map(self.view.turn_back, (look.luma, look.chroma))
-        slope, offset = (self.strength * plane for plane in fit_chroma(luma, chroma))
-        halved = self.encoder.halved
-        return paint_planes(look.frame.luma, slope, offset, self.film.levels, halved)
+        lines, halved = fit_chroma(luma, chroma), self.encoder.halved
+        return paint_planes(look.frame.luma, *lines, self.film.levels, halved)
 
     def _follow_hints(self):
         """Returns the hints of each frame that has some, as lists of `Hint`."""

@@ -503,7 +503,7 @@ def test_the_network_sees_a_turned_film_upright_and_in_square_pixels(
     monkeypatch.setattr(
         ct.Colorizer,
         "predict_chroma",
-        lambda self, lumas, hints: seen.extend(lumas) or predict(self, lumas, hints),
+        lambda self, lumas, *args: seen.extend(lumas) or predict(self, lumas, *args),
     )
     source = write_film(
         tmp_path / "a.mp4", pan[:2], rotation=90, sample_aspect_ratio=Fraction(2, 1)
