@@ -105,6 +105,8 @@ def check_container(film, extension):
                 ".mkv for the result."
             )
     others = len(film.container.streams) - len(list(_copied(film))) - 1
+    if film.container.chapters() and film.container.streams.data:
+        others -= 1  # the chapters' track, as QuickTime has it: it is written anew
     return [f"{others} other tracks are left out"] if others else []
 
 
