@@ -59,8 +59,8 @@ class Look:
         chroma: (Cb, Cr), float32 (h, w, 2); the frame's own, and then the steady
             one.
         link: the motion from the frame before; None where a shot begins.
-        sums: the weighted sum of the chroma of this frame and all before, of how
-            vivid it is, and of the weights, float32 (h, w, 4).
+        sums: the weighted sum of the chroma of this frame and all before, of its
+            squares, and of the weights, float32 (h, w, 4).
     """
 
     frame: object
@@ -167,16 +167,17 @@ def steady(chunks, last=None):
 
 
 def _begin_sums(chroma):
-    vivid = cv2.magnitude(*cv2.split(chroma))
-    return cv2.merge([*cv2.split(chroma), vivid, np.ones_like(vivid)])
+    blue, red = cv2.split(chroma)
+    vivid = blue * blue + red * red
+    return cv2.merge([blue, red, vivid, np.ones_like(vivid)])
 
 
 def _average(total):
     """Returns the chroma of sums over frames, as vivid as the frames are."""
     total = total[..., :3] / total[..., 3:]
     chroma = np.ascontiguousarray(total[..., :2])
-    vivid = cv2.magnitude(*cv2.split(chroma)).mean()
-    gain = total[..., 2].mean() / max(vivid, 1e-6)
+    vivid = 2 * np.mean(chroma * chroma)
+    gain = np.sqrt(total[..., 2].mean() / max(vivid, 1e-12))
     return chroma * np.float32(min(gain, MOST_GAIN))
 
 
