@@ -34,6 +34,7 @@ import skimage.data
 from clips import HEIGHT, PEOPLE, RATE, STREETS, WIDTH, View, make_clip, make_kinds
 from colorizer_tf.color import colourfulness, join_luma_chroma, rgb_to_chroma
 from colorizer_tf.film import BATCH, CHUNK
+from colorizer_tf.painting import fit_chroma, paint
 from colorizer_tf.reel import Film
 from colorizer_tf.splice import Encoder, join
 from colorizer_tf.steady import Look, follow_hints, steady
@@ -148,6 +149,22 @@ def measure_hints(colorizer, photos, count):
         print(f"{number:6} hints: {-10 * np.log10(np.mean(some)):.2f} dB", flush=True)
 
 
+def draw_strip(colorizer, photo, path, count=75, columns=6):
+    """Draws frames of a panned photo: gray, frame by frame, and steady."""
+    frames = make_clip(View(photo, pan=1), count).frames
+    grays = list(map(ct.to_gray, frames))
+    lumas = list(map(colorizer.shrink, grays))
+    alone = predict(colorizer, lumas)
+    numbers = np.linspace(0, count - 1, columns).astype(int)
+    rows = [[grays[at][..., None] for at in numbers]] + [
+        [paint(grays[at], *fit_chroma(lumas[at], chromas[at])) for at in numbers]
+        for chromas in (alone, steady_all(lumas, alone))
+    ]
+    titles = [f"{at / RATE:.1f} s" for at in numbers]
+    figure = ct.plot_rows(rows, titles, ["gray", "frame by frame", "steady"])
+    figure.savefig(path, dpi=100)
+
+
 def write_film(path, photo, size, count):
     """Writes a film in gray, H.264, of a clip."""
     with av.open(str(path), "w") as container:
@@ -217,12 +234,17 @@ def main():
     parser.add_argument("--limit", type=int, default=15, help="photos at most")
     parser.add_argument("--frames", type=int, default=75, help="of a clip; 0 for none")
     parser.add_argument("--film", type=int, default=500, help="frames; 0 for none")
+    parser.add_argument("--strip", help="a picture to draw, and nothing else")
     parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         do_one(args.weights, *args.one)
         return
     photos = load_photos(args.photos, args.limit)
+    if args.strip:
+        colorizer = ct.Colorizer.load(args.weights)
+        draw_strip(colorizer, next(iter(photos.values())), args.strip)
+        return
     if args.frames:
         colorizer = ct.Colorizer.load(args.weights).spread()
         measure_steadiness(colorizer, photos, args.frames)

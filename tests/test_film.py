@@ -489,6 +489,27 @@ def test_killed_again_and_again_it_is_the_film_of_one_run(
     ]
 
 
+@pytest.mark.parametrize("extension", [".mp4", ".webm"])
+def test_the_same_frames_give_the_same_bytes(extension, tmp_path):
+    rng = np.random.default_rng(0)
+    waves = 240 * cv2.GaussianBlur(rng.normal(size=(180, 240)), None, 3)
+    noise = rng.normal(0, 9, (12, 180, 240))
+    lumas = [np.uint8(np.clip(128 + waves + one, 0, 255)) for one in noise]
+    half = np.full((90, 120), 128, np.uint8)
+
+    def encode():
+        rng.bytes(9_000_000)  # what an encoder may find in memory
+        context, packets = encoder.start(), []
+        for pts, luma in enumerate(lumas):
+            packets += context.encode(encoder.fill(pts, (luma, half, half)))
+        return [bytes(packet) for packet in packets + context.encode(None)]
+
+    with Film(write_film(tmp_path / "a.mp4", lumas[:2])) as film:
+        encoder = Encoder(film, extension)
+        first = encode()
+        assert all(encode() == first for _ in range(4))
+
+
 def test_pieces_of_other_settings_are_not_taken(
     film, colorizer, tmp_path, short_pieces, monkeypatch
 ):
