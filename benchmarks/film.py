@@ -149,18 +149,17 @@ def measure_hints(colorizer, photos, count):
         print(f"{number:6} hints: {-10 * np.log10(np.mean(some)):.2f} dB", flush=True)
 
 
-def draw_strip(colorizer, photo, path, count=75, columns=6):
+def draw_strip(colorizer, photo, path, numbers=range(20, 44, 4)):
     """Draws frames of a panned photo: gray, frame by frame, and steady."""
-    frames = make_clip(View(photo, pan=1), count).frames
+    frames = make_clip(View(photo, pan=1), 75).frames
     grays = list(map(ct.to_gray, frames))
     lumas = list(map(colorizer.shrink, grays))
     alone = predict(colorizer, lumas)
-    numbers = np.linspace(0, count - 1, columns).astype(int)
     rows = [[grays[at][..., None] for at in numbers]] + [
         [paint(grays[at], *fit_chroma(lumas[at], chromas[at])) for at in numbers]
         for chromas in (alone, steady_all(lumas, alone))
     ]
-    titles = [f"{at / RATE:.1f} s" for at in numbers]
+    titles = [f"{at / RATE:.2f} s" for at in numbers]
     figure = ct.plot_rows(rows, titles, ["gray", "frame by frame", "steady"])
     figure.savefig(path, dpi=100)
 
