@@ -2,8 +2,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import colorizer_tf as ct
+from colorizer_tf.__main__ import main
 from colorizer_tf.color import ciede2000, join_luma_chroma, rgb_to_chroma
 from colorizer_tf.network import KerasNetwork, Network
 from colorizer_tf.suggestions import (
@@ -150,3 +152,25 @@ def test_a_generator_without_it_says_so(build_vivid_generator):
     ):
         with pytest.raises(ValueError, match="suggests no colors"):
             ask()
+
+
+def test_the_command_writes_variants(likely_generator, tmp_path, capsys):
+    _, whole = likely_generator
+    whole.save(tmp_path / "generator.keras")
+    photo = np.random.default_rng(1).integers(0, 255, (90, 70), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "old.png")
+    command = ["colorize", str(tmp_path / "old.png"), str(tmp_path / "new.png")]
+    command += ["--weights", str(tmp_path / "generator.keras"), "--variants", "3"]
+
+    assert main(command) == 0
+
+    paths = [tmp_path / f"new ({number}).png" for number in (1, 2, 3)]
+    written = [path for path in paths if path.exists()]
+    assert capsys.readouterr().out.split("\n")[:-1] == [str(path) for path in written]
+    results = [ct.read_photo(path).astype(int) for path in written]
+    assert len(results) >= 2
+    assert np.abs(results[0] - results[1]).max() > 10
+    assert main(command) == 1
+    assert "is there already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command[:-1], "13"])
