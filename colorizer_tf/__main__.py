@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from colorizer_tf import __version__
@@ -143,6 +144,8 @@ def _port(text):
 
 
 def _colorize(options):
+    # What Pillow says of odd files would stand between the progress and the report.
+    warnings.filterwarnings("ignore", module="PIL")
     if options.hints and (options.ray or Path(options.source).is_dir()):
         raise ValueError(
             "--hints is for a photo: in a folder, those in NAME.hints.json beside a "

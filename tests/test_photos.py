@@ -355,3 +355,11 @@ def test_a_resolution_that_is_none_is_left_out(tmp_path):
     assert "dpi" not in photo.metadata
     rgb = np.zeros((20, 30, 3), np.uint8)
     photos_module.write_photo(tmp_path / "b.jpg", rgb, photo)
+
+
+def test_a_bug_is_logged_with_its_traceback(tmp_path, monkeypatch, caplog):
+    Image.new("L", (8, 8)).save(tmp_path / "fine.png")
+    monkeypatch.setattr(photos_module, "_to_luma", lambda image: image.nothing)
+    with pytest.raises(PhotoError, match=r"fine\.png"):
+        photos_module.read_gray(tmp_path / "fine.png")
+    assert "AttributeError" in caplog.text
