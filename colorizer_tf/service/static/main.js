@@ -381,7 +381,8 @@ click("stop-button", () => {
 const speak = async (name) => {
   await use(name);
   find("#language").textContent = t("switch");
-  find("#language").lang = name === "en" ? "ru" : "en";
+  const other = name === "en" ? "ru" : "en";
+  find("#language").lang = find("#language").dataset.short = other;
   showExamples();
   showList();
   showEdits();
