@@ -277,17 +277,24 @@ export class Stage extends EventTarget {
       this.split = between(0, fraction, 1);
       this.layout();
     };
+    let start = null; // of a tap, as long as it is none of the handle, nor a drag
     this.divider.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       event.preventDefault();
+      start = event.target === this.divider ? event : null;
       this.handle.focus({preventScroll: true});
       this.divider.setPointerCapture(event.pointerId);
     });
     this.divider.addEventListener("pointermove", (event) => {
       if (!this.divider.hasPointerCapture(event.pointerId)) return;
+      const way = start && Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY);
+      if (start && way < SLIP) return;
+      start = null;
       const box = this.box.getBoundingClientRect();
       move((event.clientX - box.left) / box.width);
     });
+    // The line often runs through a face: there, too, a tap is one on the photo.
+    this.divider.addEventListener("pointerup", (event) => start && this.#tap(event));
     this.handle.addEventListener("keydown", (event) => {
       const steps = {ArrowLeft: -0.05, ArrowDown: -0.05, ArrowRight: 0.05, ArrowUp: 0.05};
       if (event.key in steps) move(this.split + steps[event.key]);
