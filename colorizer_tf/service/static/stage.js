@@ -49,6 +49,7 @@ export class Stage extends EventTarget {
   zoom = 1;
   #center = {x: 0.5, y: 0.5};
   #shown = {gray: null, colour: null};
+  #shows = 0;
   #pointers = new Map();
   #gesture = null;
   #lastTap = null;
@@ -78,7 +79,10 @@ export class Stage extends EventTarget {
     this.images.gray.alt = name ? t("gray_alt", {name}) : "";
     this.images.colour.alt = name ? t("colour_alt", {name}) : "";
     this.picture.hidden = !gray;
+    const number = (this.#shows += 1);
+    this.picture.ariaBusy = true;
     await Promise.all([this.#load("gray", gray), this.#load("colour", colour)]);
+    if (number === this.#shows) this.picture.ariaBusy = false;
     this.layout();
   }
 
