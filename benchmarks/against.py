@@ -3,9 +3,9 @@
     git worktree add ../before ea30a82
     python benchmarks/against.py ../before
 
-Both run in one go, use this Python, take turns, and color the same gray JPEGs, made of the embedded
-sample. Times are the least of `--repeat` runs. Memory is the peak of the process.
-`--also FOLDER` adds packages that only the other version needs.
+Both run in one go, use this Python, take turns, and color the same gray JPEGs, made
+of the embedded sample. Times are the least of `--repeat` runs. Memory is the peak of
+the process. `--also FOLDER` adds packages that only the other version needs.
 """
 
 import argparse
