@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import signal
 import sys
 import warnings
@@ -196,10 +197,9 @@ def _colorize(options):
 
 
 def _find_films(source):
-    from colorizer_tf.film_hints import is_film_name
+    from colorizer_tf.film_hints import find_films, is_film_name
 
-    paths = source.rglob("*") if source.is_dir() else [source]
-    return any(is_film_name(path) for path in paths)
+    return find_films(source) if source.is_dir() else is_film_name(source)
 
 
 def _has_photos(source):
@@ -208,16 +208,15 @@ def _has_photos(source):
     return any(is_photo_name(path.name) for path in source.rglob("*"))
 
 
-def _import_film():
+def _import(name):
     try:
-        from colorizer_tf import film
+        return importlib.import_module(f"colorizer_tf.{name}")
     except ModuleNotFoundError as error:  # which says what to install
         raise ValueError(error) from error
-    return film
 
 
 def _colorize_film(options):
-    _import_film()
+    _import("film")
     from colorizer_tf.film_hints import read_film_hints
 
     hints = read_film_hints(options.hints) if options.hints else ()
@@ -231,23 +230,20 @@ def _colorize_film(options):
 
 
 def _colorize_films(colorizer, options):
-    told, failed = _import_film().colorize_films(
-        colorizer, options.source, options.destination, options.strength
+    return _finish(
+        _import("films").colorize_films(
+            colorizer, options.source, options.destination, options.strength
+        )
     )
-    print("\n".join([f"Films: {len(told) - failed} done, {failed} failed", *told]))
-    return 1 if failed else 0
 
 
 def _colorize_archive(options):
     if Path(options.source).is_file():
         raise ValueError("--ray is for folders and buckets, not for a single photo.")
-    try:
-        from colorizer_tf.archive import colorize_archive
-    except ModuleNotFoundError as error:  # which says what to install
-        raise ValueError(error) from error
+    archive = _import("archive")
     colorizer = _load(options.weights, **_size(options))
     return _finish(
-        colorize_archive(
+        archive.colorize_archive(
             colorizer,
             options.source,
             options.destination,

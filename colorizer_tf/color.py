@@ -5,11 +5,67 @@ BT.601 in full range, as JPEG and OpenCV use it (ITU-T T.871). Luma Y is in
 The functions take NumPy arrays, and tensors, also inside a Keras graph.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
 CB_SCALE = 2 * (1 - BLUE)
 CR_SCALE = 2 * (1 - RED)
+BT709, BT601_PAL, BT601 = 1, 5, 6
+# The weights of red and blue in luma by the matrix's code (ITU-T H.273, table 4).
+LUMA_WEIGHTS = {
+    BT709: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    BT601_PAL: (RED, BLUE),
+    BT601: (RED, BLUE),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What the whole numbers of luma and chroma mean; by default as in JPEG.
+
+    Attributes:
+        matrix: the code of luma's weights, see `LUMA_WEIGHTS`.
+        full_range: whether all numbers are used, or those of ITU-R BT.709.
+        bits: of a number.
+    """
+
+    matrix: int = BT601
+    full_range: bool = True
+    bits: int = 8
+
+    @property
+    def weights(self):
+        """Those of red, green and blue in luma."""
+        red, blue = LUMA_WEIGHTS[self.matrix]
+        return red, 1 - red - blue, blue
+
+    @property
+    def black(self):
+        """The number of black."""
+        return 0 if self.full_range else 16 << (self.bits - 8)
+
+    @property
+    def luma_span(self):
+        """The numbers from black to white."""
+        return 2**self.bits - 1 if self.full_range else 219 << (self.bits - 8)
+
+    @property
+    def chroma_span(self):
+        """The numbers that chroma may take."""
+        return 2**self.bits - 1 if self.full_range else 224 << (self.bits - 8)
+
+    @property
+    def neutral(self):
+        """The number of chroma that stands for gray."""
+        return 1 << (self.bits - 1)
+
+
+JPEG = Levels()
 
 
 def array_namespace(*arrays):
