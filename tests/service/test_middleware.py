@@ -129,7 +129,8 @@ def test_the_pages_refer_to_no_other_host(service):
         response = httpx.get(f"{service.url}/{script}")
         assert response.status_code == 200
     paths = httpx.get(f"{service.url}/openapi.json").json()["paths"]
-    assert paths.keys() == {"/api/colorize", "/api/about", "/health", "/metrics"}
+    asked = {f"/api/{name}" for name in ("colorize", "suggest", "variants", "about")}
+    assert paths.keys() == asked | {"/health", "/metrics"}
 
 
 def test_the_page_runs_no_script_but_its_own(service):
