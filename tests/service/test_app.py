@@ -22,7 +22,6 @@ from PIL import Image
 from colorizer_tf.colorizer import Colorizer
 from colorizer_tf.hints import parse_hints
 from colorizer_tf.photos import PhotoError, read_gray
-from colorizer_tf.training.export import export_network
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
@@ -382,21 +381,14 @@ def test_nothing_of_a_photo_is_logged_but_size_and_time(service, caplog):
     assert "hidden" not in caplog.text
 
 
-@pytest.fixture(scope="module")
-def weights(build_vivid_generator, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "generator.xml"
-    export_network(build_vivid_generator(), path)
-    return str(path)
-
-
-def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
+def test_sigterm_finishes_what_was_accepted(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "colorizer_tf", "serve", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     run = subprocess.Popen(
-        [*command, "--weights", weights],
+        command,
         stderr=subprocess.PIPE,
         # Nothing of a photo is left in it.
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
