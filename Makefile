@@ -2,12 +2,13 @@
 #           a generator trained on the sample, and evaluated
 # make test: everything set up, a browser too where that can be, lint and tests
 # make photos: the project's own photos, downloaded to data/photos
+# make docs: the documentation as a site, in site/; a warning is an error
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 RUN = runs/sample
 
-.PHONY: run test browser photos clean
+.PHONY: run test browser photos docs clean
 
 run: $(VENV)/installed
 	mkdir -p $(RUN)
@@ -23,6 +24,7 @@ run: $(VENV)/installed
 test: $(VENV)/installed browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/ty check --python $(BIN)/python
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of the page want Chromium; without it they are skipped and say so.
@@ -36,6 +38,10 @@ browser:
 
 photos: $(VENV)/installed
 	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"
+
+docs: $(VENV)/installed
+	$(BIN)/python docs/build.py
+	$(BIN)/zensical build --clean --strict
 
 # uv takes a tenth of pip's time; where it cannot be had, or fails, pip does it.
 $(VENV)/installed: requirements.txt pyproject.toml
