@@ -32,7 +32,7 @@ def main():
     shutil.rmtree(SITE, ignore_errors=True)
     names = dict(PAGES)
     for path in sorted((PROJECT / "docs").rglob("*")):
-        if path.is_file() and path.suffix != ".py":
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
             names[str(path.relative_to(PROJECT))] = str(
                 path.relative_to(PROJECT / "docs")
             )

@@ -2,10 +2,12 @@
 
     python experiments/draw_docs.py docs
 
-It writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg` and `full_size.jpg`.
+It writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg` and
+`full_size.jpg`.
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -27,7 +29,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    for draw in (draw_portrait, draw_planes, draw_mean_color, draw_full_size):
+    pictures = (draw_portrait, draw_planes, draw_mean_color, draw_network)
+    for draw in (*pictures, draw_full_size):
         figure = draw()
         name = draw.__name__.removeprefix("draw_")
         figure.savefig(folder / f"{name}.jpg", bbox_inches="tight", **JPEG)
@@ -62,6 +65,38 @@ def draw_planes():
     row = [rgb, luma, *(join_luma_chroma(middle, plane) for plane in planes)]
     titles = ("photo", "luma Y", "chroma Cb: blue", "chroma Cr: red")
     return ct.plot_rows([row], titles)
+
+
+def draw_network():
+    """The U-Net: what the encoder sees at each stride goes to the decoder."""
+    figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    axis.set(xlim=(-0.9, 5.1), ylim=(-4.6, 0.9))
+    axis.axis("off")
+    style = {"ha": "center", "va": "center", "fontsize": 9}
+    arrow = {"arrowstyle": "->", "color": "gray", "shrinkA": 14, "shrinkB": 14}
+    places = {"gray photo\nH × W": (0, 0), "RGB photo\nH × W": (4.2, 0)}
+    places |= {"hints\nH/4 × W/4": (2.1, -0.2)}
+    for depth, stride in enumerate((4, 8, 16, 32), 1):
+        places[f"encoder, stride {stride}"] = (0.25 * depth, -depth)
+        places[f"decoder, stride {stride}"] = (4.2 - 0.25 * depth, -depth)
+    for name, place in places.items():
+        color = "#cfe3f5" if "encoder" in name else "#f8e0c8"
+        box = {"boxstyle": "round", "edgecolor": "gray"}
+        box["facecolor"] = color if "coder" in name else "white"
+        axis.text(*place, name, bbox=box, zorder=3, **style)
+    left = [place for name, place in places.items() if "encoder" in name]
+    right = [place for name, place in places.items() if "decoder" in name]
+    chain = [(0, 0), *left, *reversed(right), (4.2, 0)]
+    links = [*pairwise(chain), *zip(left, right, strict=True)]
+    links += [((2.1, -0.2), place) for place in right]
+    for start, end in [*links, ((0, 0), (4.2, 0))]:
+        if start[1] == end[1]:  # the boxes are wide
+            start, end = (start[0] + 0.45, start[1]), (end[0] - 0.45, end[1])
+        bend = "arc3,rad=-0.2" if start[1] == end[1] == 0 else "arc3"
+        axis.annotate("", end, start, arrowprops=arrow | {"connectionstyle": bend})
+    axis.text(2.1, 0.75, "luma", color="gray", **style)
+    axis.text(4.55, -0.5, "chroma", color="gray", **style)
+    return figure
 
 
 def draw_mean_color():
