@@ -83,7 +83,7 @@ def draw_network():
         color = "#cfe3f5" if "encoder" in name else "#f8e0c8"
         box = {"boxstyle": "round", "edgecolor": "gray"}
         box["facecolor"] = color if "coder" in name else "white"
-        axis.text(*place, name, bbox=box, zorder=3, **style)
+        axis.text(*place, name, bbox=box, zorder=5, **style)
     left = [place for name, place in places.items() if "encoder" in name]
     right = [place for name, place in places.items() if "decoder" in name]
     chain = [(0, 0), *left, *reversed(right), (4.2, 0)]
@@ -93,7 +93,9 @@ def draw_network():
         if start[1] == end[1]:  # the boxes are wide
             start, end = (start[0] + 0.45, start[1]), (end[0] - 0.45, end[1])
         bend = "arc3,rad=-0.2" if start[1] == end[1] == 0 else "arc3"
-        axis.annotate("", end, start, arrowprops=arrow | {"connectionstyle": bend})
+        axis.annotate(
+            "", end, start, arrowprops=arrow | {"connectionstyle": bend}, zorder=1
+        )
     axis.text(2.1, 0.75, "luma", color="gray", **style)
     axis.text(4.55, -0.5, "chroma", color="gray", **style)
     return figure
