@@ -55,12 +55,13 @@ def turn_links(text, source, names):
 
     def turn(link):
         path = os.path.normpath(os.path.join(os.path.dirname(source), link[1]))
-        if path not in names:
-            target = SITE / "files" / path
+        name = names.get(path)
+        if name in (None, names[source]):  # an executed copy links to its notebook
+            name = f"files/{path}"
+            target = SITE / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / path, target)
-        target = names.get(path, f"files/{path}")
-        return os.path.relpath(target, os.path.dirname(names[source]) or ".")
+        return os.path.relpath(name, os.path.dirname(names[source]) or ".")
 
     return LINK.sub(turn, text)
 

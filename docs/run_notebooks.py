@@ -76,18 +76,20 @@ def show(cell, pictures):
         yield cell.source
         return
     yield fence(cell.source, "python")
+    printed = ""
     for output in cell.outputs:
+        if output.get("name") == "stdout":
+            printed += output.text
         data = output.get("data", {})
         if "image/png" in data:
             path = pictures / f"{len(list(pictures.iterdir())) + 1}.jpg"
             save(data["image/png"], path)
             yield f"![Output]({pictures.name}/{path.name})"
-        elif "text/latex" in data:  # source code that was shown
-            yield fence(data["text/plain"], "python")
-        elif output.get("name") != "stderr":
-            text = output.get("text") or data.get("text/plain", "")
-            if text.strip():
-                yield fence(ESCAPES.sub("", text), "text")
+        elif "text/plain" in data:  # with LaTeX, source code that was shown
+            language = "python" if "text/latex" in data else "text"
+            yield fence(ESCAPES.sub("", data["text/plain"]), language)
+    if printed.strip():
+        yield fence(ESCAPES.sub("", printed), "text")
 
 
 def fence(text, language):
