@@ -1,16 +1,26 @@
-"""How steady a film's colours are, and what it takes to make them.
+"""How steady a film's colors are, what hints bring, and what it takes to make them.
 
-Clips are made of photos, panned, zoomed and turned a little, so that the motion is
-known; with grain and a lamp that flickers, if wanted. Flicker is the mean difference,
-in levels, between a frame's chroma at the network's size and that of the frame before,
-brought along by the known motion. Then a film of 720p is colorized, beside what
-decoding and encoding alone take with the same settings.
+Clips are made of photos (see `clips.py`), so that their motion and colors are known.
+For each kind, frame by frame and steadied:
+
+- flicker: the mean difference, in levels, between a frame's chroma at the network's
+  size and that of the frame before, brought along by the known motion;
+- color: the colorfulness of the steady clip by that of the frames alone;
+- PSNR against the real colors;
+- end: the mean difference, in levels, of a clip's last frame from what it would be
+  if the clip had begun a second before.
+
+Then the PSNR of clips with points of their real colors, set in the middle frame.
+Then films of 720p and 1080p are colorized, beside what decoding and encoding alone
+take with the same settings, each in a process of its own.
 
     python benchmarks/film.py --weights runs/mine/generator.keras --photos data/photos
 """
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -21,142 +31,129 @@ import av
 import cv2
 import numpy as np
 import skimage.data
+from clips import HEIGHT, PEOPLE, RATE, STREETS, WIDTH, View, make_clip, make_kinds
 from colorizer_tf.color import colourfulness, join_luma_chroma, rgb_to_chroma
 from colorizer_tf.film import BATCH, CHUNK
-from colorizer_tf.reel import Encoder, Film, join
-from colorizer_tf.steady import Look, steady
+from colorizer_tf.reel import Film
+from colorizer_tf.splice import Encoder, join
+from colorizer_tf.steady import Look, follow_hints, steady
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "motorcycle_left")
-HEIGHT, WIDTH = 270, 480
-# The part of a photo's shorter side that is seen, from the first frame to the last.
-WIDE, NEAR, TURN = 0.8, 0.55, 0.05
+HINTS = (0, 1, 3, 10)
 
 
 def load_photos(folder, limit):
+    """Returns photos from all over a folder, a third of them streets and people."""
     if folder:
         paths = ct.find_photos(folder)
-        paths = paths[:: -(-len(paths) // limit)]
+        chosen = set()
+        for names in (STREETS, PEOPLE, ""):
+            some = [path for path in paths if path.name.startswith(names)]
+            chosen.update(
+                some[:: max(1, len(some) // max(1, limit // 3))][: limit // 3]
+            )
+        paths = sorted(chosen)
     else:
         place = Path(skimage.data.__file__).parent
         paths = [place / f"{name}.png" for name in SAMPLES]
     return {path.stem: ct.read_photo(path) for path in paths}
 
 
-def make_views(photo, frames, motion):
-    """For each frame the affine matrix (3, 3) from its pixels to the photo's."""
-    height, width = photo.shape[:2]
-    for t in np.linspace(0, 1, frames):
-        share, angle = (WIDE + t * (NEAR - WIDE), TURN * t) if motion else (WIDE, 0)
-        scale = share * min(height / HEIGHT, width / WIDTH)
-        room = np.array([width - scale * WIDTH, height - scale * HEIGHT])
-        corner = room * (0.15 + 0.7 * t) if motion else room / 2
-        cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-        yield np.array(
-            [[cosine, -sine, corner[0]], [sine, cosine, corner[1]], [0, 0, 1]]
-        )
-
-
-def make_clip(photo, frames, motion=True, grain=0, lamp=0, seed=0):
-    """Returns frames, uint8 RGB, and the affine matrices of their views."""
-    rng = np.random.default_rng(seed)
-    views, clip = list(make_views(photo, frames, motion)), []
-    for view in views:
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        rgb = cv2.warpAffine(
-            photo, view[:2], (WIDTH, HEIGHT), flags=flags, borderMode=cv2.BORDER_REFLECT
-        )
-        noise = rng.normal(0, grain, (HEIGHT, WIDTH, 1)) if grain else 0
-        clip.append(np.uint8(np.clip(rgb * (1 + lamp * rng.normal()) + noise, 0, 255)))
-    return clip, views
-
-
-def colour(colorizer, clip):
-    """Returns the lumas, and the chroma frame by frame, and steadied."""
-    lumas = [colorizer.shrink(ct.to_gray(rgb)) for rgb in clip]
-    alone = []
+def predict(colorizer, lumas, hints=None):
+    chromas = []
     for start in range(0, len(lumas), BATCH):
-        alone += colorizer.predict_chroma(lumas[start : start + BATCH])
-    looks = list(map(Look, [None] * len(lumas), lumas, alone))
-    chunks = (
-        [replace(look) for look in looks[start : start + CHUNK]]
-        for start in range(0, len(looks), CHUNK)
-    )
-    return lumas, alone, [look.chroma for chunk in steady(chunks) for look in chunk]
+        part = slice(start, start + BATCH)
+        chromas += colorizer.predict_chroma(lumas[part], hints and hints[part])
+    return chromas
 
 
-def flicker(chromas, views):
-    """Mean difference in levels to the frame before; views None where a cut is."""
+def steady_all(lumas, chromas):
+    looks = list(map(Look, [None] * len(lumas), lumas, chromas))
+    starts = range(0, len(looks), CHUNK)
+    chunks = (list(map(replace, looks[at : at + CHUNK])) for at in starts)
+    return [look.chroma for chunk in steady(chunks) for look in chunk]
+
+
+def flicker(chromas, back):
     height, width = chromas[0].shape[:2]
-    to_frame = np.diag([WIDTH / width, HEIGHT / height, 1])
+    scale = np.float32([width / WIDTH, height / HEIGHT])
     found = []
-    for number in range(1, len(chromas)):
-        if views[number] is None or views[number - 1] is None:
+    for before, chroma, places in zip(chromas, chromas[1:], back[1:], strict=False):
+        if places is None:
             continue
-        there = np.linalg.inv(views[number - 1] @ to_frame) @ views[number] @ to_frame
-        before = cv2.warpAffine(
-            chromas[number - 1],
-            there[:2],
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(np.nan, np.nan),
-        )
-        found.append(np.nanmean(np.abs(chromas[number] - before)))
+        places = (cv2.resize(places, (width, height)) + 0.5) * scale - 0.5
+        inside = ((places >= 0) & (places <= [width - 1, height - 1])).all(axis=-1)
+        there = cv2.remap(before, np.nan_to_num(places), None, cv2.INTER_LINEAR)
+        found.append(np.abs(chroma - there)[inside].mean())
     return 255 * np.mean(found)
 
 
-def judge(clip, lumas, chromas):
-    """Returns colourfulness, and the squared error to the real colours."""
-    colours, errors = [], []
-    for rgb, luma, chroma in zip(clip, lumas, chromas, strict=True):
+def judge(frames, lumas, chromas):
+    """Returns colorfulness, and the squared error to the real colors."""
+    colors, errors = [], []
+    for rgb, luma, chroma in zip(frames, lumas, chromas, strict=True):
         size = luma.shape[::-1]
         real = np.float32(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)) / 255
-        real = np.asarray(join_luma_chroma(luma[..., None], rgb_to_chroma(real)))
-        made = np.asarray(join_luma_chroma(luma[..., None], chroma))
-        colours.append(float(colourfulness(made)))
+        real = join_luma_chroma(luma[..., None], rgb_to_chroma(real))
+        made = join_luma_chroma(luma[..., None], chroma)
+        colors.append(float(colourfulness(made)))
         errors.append(np.mean((made - real) ** 2))
-    return np.mean(colours), np.mean(errors)
+    return np.mean(colors), np.mean(errors)
 
 
-def measure_flicker(colorizer, photos, frames):
-    kinds = {
-        "still": {"motion": False},
-        "pan and zoom": {},
-        "grain 6": {"grain": 6},
-        "lamp 4 %": {"lamp": 0.04},
-    }
-    print(f"{'clips':14} {'flicker':>8} {'steady':>7} {'ratio':>6} {'colour':>7} PSNR")
-    for name, options in kinds.items():
-        rows = []
-        for photo in photos.values():
-            clip, views = make_clip(photo, frames, **options)
-            lumas, *both = colour(colorizer, clip)
-            rows.append([(flicker(c, views), *judge(clip, lumas, c)) for c in both])
-        show(name, rows)
-    clips = [make_clip(photo, 50) for photo in photos.values()]
-    clip = [rgb for rgbs, _ in clips for rgb in rgbs]
-    views = [view for _, views in clips for view in (None, *views[1:])]
-    lumas, *both = colour(colorizer, clip)
-    show("cuts", [[(flicker(c, views), *judge(clip, lumas, c)) for c in both]])
-
-
-def show(name, rows):
-    alone, steadied = np.mean(rows, axis=0)
-    psnr = -10 * np.log10([alone[2], steadied[2]])
-    ratio = steadied[0] / max(alone[0], 1e-9)
+def measure_steadiness(colorizer, photos, count):
     print(
-        f"{name:14} {alone[0]:8.3f} {steadied[0]:7.3f} {ratio:6.3f} "
-        f"{steadied[1] / alone[1]:7.3f} {psnr[0]:.2f} -> {psnr[1]:.2f} dB"
+        f"{'clips':13} {'flicker':>8} {'steady':>7} {'ratio':>6} {'color':>6} "
+        f"{'PSNR alone':>10} {'steady':>6} {'end':>5}"
     )
+    for name, clips in make_kinds(photos, count):
+        rows, ends = [], []
+        for clip in clips:
+            lumas = [colorizer.shrink(ct.to_gray(rgb)) for rgb in clip.frames]
+            alone = predict(colorizer, lumas)
+            both = alone, steady_all(lumas, alone)
+            rows.append(
+                [(flicker(c, clip.back), *judge(clip.frames, lumas, c)) for c in both]
+            )
+            late = steady_all(lumas[-RATE:], alone[-RATE:])
+            ends.append(255 * np.abs(both[1][-1] - late[-1]).mean())
+        alone, steadied = np.mean(rows, axis=0)
+        psnr = -10 * np.log10([alone[2], steadied[2]])
+        print(
+            f"{name:13} {alone[0]:8.3f} {steadied[0]:7.3f} "
+            f"{steadied[0] / max(alone[0], 1e-9):6.3f} {steadied[1] / alone[1]:6.3f} "
+            f"{psnr[0]:10.2f} {psnr[1]:6.2f} {np.mean(ends):5.2f}",
+            flush=True,
+        )
 
 
-def write_film(path, photo, size, frames):
+def measure_hints(colorizer, photos, count):
+    """Prints the PSNR over whole clips by the number of hints in their middle."""
+    errors = {number: [] for number in HINTS}
+    for seed, photo in enumerate(photos.values()):
+        frames, middle = make_clip(View(photo), count).frames, count // 2
+        lumas = [colorizer.shrink(ct.to_gray(rgb)) for rgb in frames]
+        places = ct.sample_hints(frames[middle], max(HINTS), seed)
+        places = [(hint.x, hint.y, hint.color) for hint in places]
+        for number in HINTS:
+            found = follow_hints(lumas, {middle: places[:number]} if number else {})
+            cells = [
+                colorizer.encode_hints([ct.Hint(*p) for p in found.get(at, [])], luma)
+                for at, luma in enumerate(lumas)
+            ]
+            made = steady_all(lumas, predict(colorizer, lumas, cells))
+            errors[number].append(judge(frames, lumas, made)[1])
+    print(f"PSNR by hints in the middle frame of a shot of {count / RATE:.0f} seconds:")
+    for number, some in errors.items():
+        print(f"{number:6} hints: {-10 * np.log10(np.mean(some)):.2f} dB", flush=True)
+
+
+def write_film(path, photo, size, count):
     """Writes a film in gray, H.264, of a clip."""
-    clip, _ = make_clip(photo, frames, grain=3)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", 25, {"preset": "fast", "crf": "18"})
+        stream = container.add_stream("libx264", RATE, {"preset": "fast", "crf": "18"})
         stream.width, stream.height = size
-        for rgb in clip:
+        for rgb in make_clip(View(photo), count, grain=3).frames:
             gray = cv2.resize(ct.to_gray(rgb), size, interpolation=cv2.INTER_CUBIC)
             frame = av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")
             container.mux(stream.encode(frame))
@@ -178,21 +175,36 @@ def pass_through(source, destination):
         join(destination, film, encoder, rows, pts)
 
 
-def measure_speed(colorizer, photo, size, frames):
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "gray.mp4"
-        write_film(source, photo, size, frames)
-        start = time.perf_counter()
-        pass_through(source, Path(folder) / "bare.mp4")
-        bare = time.perf_counter() - start
-        start = time.perf_counter()
-        report = colorizer.colorize_film(source, Path(folder) / "colour.mp4")
-        taken = time.perf_counter() - start
+def do_one(weights, source, destination):
+    """Prints the seconds and the peak memory, in GB, of one film."""
+    colorizer = weights and ct.Colorizer.load(weights)
+    start = time.perf_counter()
+    if colorizer:
+        colorizer.colorize_film(source, destination)
+    else:
+        pass_through(source, destination)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(time.perf_counter() - start, memory)
+
+
+def measure_speed(weights, photo, size, count):
+    with tempfile.TemporaryDirectory() as folder:
+        source, found = Path(folder) / "gray.mp4", []
+        write_film(source, photo, size, count)
+        for name in ("", weights):
+            command = [sys.executable, __file__, "--weights", name, "--one", source]
+            done = subprocess.run(
+                [*command, f"{folder}/{len(found)}.mp4"],
+                check=True,
+                capture_output=True,
+            )
+            found.append(list(map(float, done.stdout.split())))
+    (bare, _), (taken, memory) = found
     print(
-        f"{size[0]}x{size[1]}: {report.frames / taken:.1f} frames a second, "
+        f"{size[0]}x{size[1]}: {count / taken:.1f} frames a second, "
         f"{taken / bare:.2f} times decoding and encoding alone "
-        f"({frames / bare:.1f}); peak memory {memory:.2f} GB"
+        f"({count / bare:.1f}); peak memory {memory:.2f} GB",
+        flush=True,
     )
 
 
@@ -202,17 +214,22 @@ def main():
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
     )
     parser.add_argument("--photos", help="a folder; else four of scikit-image's")
-    parser.add_argument("--limit", type=int, default=20, help="photos at most")
-    parser.add_argument("--frames", type=int, default=100, help="of a clip")
+    parser.add_argument("--limit", type=int, default=15, help="photos at most")
+    parser.add_argument("--frames", type=int, default=75, help="of a clip; 0 for none")
     parser.add_argument("--film", type=int, default=500, help="frames; 0 for none")
+    parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    colorizer = ct.Colorizer.load(args.weights)
+    if args.one:
+        do_one(args.weights, *args.one)
+        return
     photos = load_photos(args.photos, args.limit)
     if args.frames:
-        measure_flicker(colorizer, photos, args.frames)
+        colorizer = ct.Colorizer.load(args.weights).spread()
+        measure_steadiness(colorizer, photos, args.frames)
+        measure_hints(colorizer, photos, args.frames)
     if args.film:
         for size in ((1280, 720), (1920, 1080)):
-            measure_speed(colorizer, next(iter(photos.values())), size, args.film)
+            measure_speed(args.weights, next(iter(photos.values())), size, args.film)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 import argparse
 import contextlib
+import importlib
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from colorizer_tf import __version__
+
+MAX_VARIANTS = 12
 
 
 def main(arguments=None):
@@ -59,7 +63,10 @@ def _add_colorize(commands):
         help="a file for a photo or a film, or a folder",
     )
     colorize.add_argument(
-        "--strength", type=float, default=1.0, help="of the colour; 0 is gray (1)"
+        "--strength",
+        type=float,
+        default=1.0,
+        help="of the color that is predicted; 0 is gray, but for hints (1)",
     )
     colorize.add_argument(
         "--weights",
@@ -85,6 +92,13 @@ def _add_colorize(commands):
         '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
         'width and height, and for a film "time": seconds (for a folder, '
         "NAME.hints.json beside a photo)",
+    )
+    colorize.add_argument(
+        "--variants",
+        type=_count,
+        metavar="COUNT",
+        help="write several results of a photo, which differ where the network is in "
+        "doubt: NAME (1).jpg, NAME (2).jpg, ...",
     )
     colorize.add_argument(
         "--ray",
@@ -118,6 +132,12 @@ def _add_serve(commands):
     serve.set_defaults(command=_serve)
 
 
+def _count(text):
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_VARIANTS:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {MAX_VARIANTS}")
+    return int(text)
+
+
 def _port(text):
     if not text.isdecimal() or int(text) >= 2**16:
         raise argparse.ArgumentTypeError(f"{text} is no port: they end at 65535")
@@ -125,11 +145,15 @@ def _port(text):
 
 
 def _colorize(options):
+    # What Pillow says of odd files would stand between the progress and the report.
+    warnings.filterwarnings("ignore", module="PIL")
     if options.hints and (options.ray or Path(options.source).is_dir()):
         raise ValueError(
             "--hints is for a photo: in a folder, those in NAME.hints.json beside a "
             "photo are taken."
         )
+    if options.variants and (options.ray or not Path(options.source).is_file()):
+        raise ValueError("--variants is for a photo.")
     for place in (options.source, options.destination):
         if "://" in place and not options.ray:
             raise ValueError(
@@ -147,15 +171,20 @@ def _colorize(options):
         )
     films = _find_films(source)
     if films and source.is_file():
+        if options.variants:
+            raise ValueError("--variants is for a photo, not for a film.")
         return _colorize_film(options)
     hints = _read_hints(options.hints) if options.hints else ()
     colorizer = _load(options.weights, **_size(options))
     if source.is_file():
-        print(
-            colorizer.colorize_file(
-                source, options.destination, options.strength, hints
+        settings = options.strength, hints
+        if options.variants:
+            paths = colorizer.colorize_variants(
+                source, options.destination, options.variants, *settings
             )
-        )
+        else:
+            paths = [colorizer.colorize_file(source, options.destination, *settings)]
+        print("\n".join(map(str, paths)))
         return 0
     failed = 0
     if not films or _has_photos(source):
@@ -168,10 +197,9 @@ def _colorize(options):
 
 
 def _find_films(source):
-    from colorizer_tf.film_hints import is_film_name
+    from colorizer_tf.film_hints import find_films, is_film_name
 
-    paths = source.rglob("*") if source.is_dir() else [source]
-    return any(is_film_name(path) for path in paths)
+    return find_films(source) if source.is_dir() else is_film_name(source)
 
 
 def _has_photos(source):
@@ -180,16 +208,15 @@ def _has_photos(source):
     return any(is_photo_name(path.name) for path in source.rglob("*"))
 
 
-def _import_film():
+def _import(name):
     try:
-        from colorizer_tf import film
+        return importlib.import_module(f"colorizer_tf.{name}")
     except ModuleNotFoundError as error:  # which says what to install
         raise ValueError(error) from error
-    return film
 
 
 def _colorize_film(options):
-    _import_film()
+    _import("film")
     from colorizer_tf.film_hints import read_film_hints
 
     hints = read_film_hints(options.hints) if options.hints else ()
@@ -203,23 +230,20 @@ def _colorize_film(options):
 
 
 def _colorize_films(colorizer, options):
-    told, failed = _import_film().colorize_films(
-        colorizer, options.source, options.destination, options.strength
+    return _finish(
+        _import("films").colorize_films(
+            colorizer, options.source, options.destination, options.strength
+        )
     )
-    print("\n".join([f"Films: {len(told) - failed} done, {failed} failed", *told]))
-    return 1 if failed else 0
 
 
 def _colorize_archive(options):
     if Path(options.source).is_file():
         raise ValueError("--ray is for folders and buckets, not for a single photo.")
-    try:
-        from colorizer_tf.archive import colorize_archive
-    except ModuleNotFoundError as error:  # which says what to install
-        raise ValueError(error) from error
+    archive = _import("archive")
     colorizer = _load(options.weights, **_size(options))
     return _finish(
-        colorize_archive(
+        archive.colorize_archive(
             colorizer,
             options.source,
             options.destination,

@@ -5,11 +5,67 @@ BT.601 in full range, as JPEG and OpenCV use it (ITU-T T.871). Luma Y is in
 The functions take NumPy arrays, and tensors, also inside a Keras graph.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
 CB_SCALE = 2 * (1 - BLUE)
 CR_SCALE = 2 * (1 - RED)
+BT709, BT601_PAL, BT601 = 1, 5, 6
+# The weights of red and blue in luma by the matrix's code (ITU-T H.273, table 4).
+LUMA_WEIGHTS = {
+    BT709: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    BT601_PAL: (RED, BLUE),
+    BT601: (RED, BLUE),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What the whole numbers of luma and chroma mean; by default as in JPEG.
+
+    Attributes:
+        matrix: the code of luma's weights, see `LUMA_WEIGHTS`.
+        full_range: whether all numbers are used, or those of ITU-R BT.709.
+        bits: of a number.
+    """
+
+    matrix: int = BT601
+    full_range: bool = True
+    bits: int = 8
+
+    @property
+    def weights(self):
+        """Those of red, green and blue in luma."""
+        red, blue = LUMA_WEIGHTS[self.matrix]
+        return red, 1 - red - blue, blue
+
+    @property
+    def black(self):
+        """The number of black."""
+        return 0 if self.full_range else 16 << (self.bits - 8)
+
+    @property
+    def luma_span(self):
+        """The numbers from black to white."""
+        return 2**self.bits - 1 if self.full_range else 219 << (self.bits - 8)
+
+    @property
+    def chroma_span(self):
+        """The numbers that chroma may take."""
+        return 2**self.bits - 1 if self.full_range else 224 << (self.bits - 8)
+
+    @property
+    def neutral(self):
+        """The number of chroma that stands for gray."""
+        return 1 << (self.bits - 1)
+
+
+JPEG = Levels()
 
 
 def array_namespace(*arrays):
@@ -80,4 +136,52 @@ def colourfulness(rgb):
     mean = xp.mean(opponents, axis=(-3, -2))
     return xp.sqrt(xp.sum(deviation**2, axis=-1)) + 0.3 * xp.sqrt(
         xp.sum(mean**2, axis=-1)
+    )
+
+
+def ciede2000(lab, other):
+    """Returns how different colors look: CIEDE2000, with k = 1.
+
+    Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula" (2005).
+
+    Args:
+        lab, other: CIE Lab, NumPy arrays (..., 3) that broadcast.
+
+    Returns:
+        (...); 1 is just visible side by side.
+    """
+    light, a, b = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
+    light_2, a_2, b_2 = np.moveaxis(np.asarray(other, np.float64), -1, 0)
+    seventh = ((np.hypot(a, b) + np.hypot(a_2, b_2)) / 2) ** 7
+    stretch = 1.5 - 0.5 * np.sqrt(seventh / (seventh + 25.0**7))
+    chroma, chroma_2 = np.hypot(stretch * a, b), np.hypot(stretch * a_2, b_2)
+    hue = np.arctan2(b, stretch * a) % (2 * np.pi)
+    hue_2 = np.arctan2(b_2, stretch * a_2) % (2 * np.pi)
+
+    # Gray has no hue: it takes the other color's.
+    gray = chroma * chroma_2 == 0
+    turn = np.where(gray, 0, (hue_2 - hue + np.pi) % (2 * np.pi) - np.pi)
+    hue_mean = np.where(gray, hue + hue_2, hue + turn / 2)
+    light_mean = ((light + light_2) / 2 - 50) ** 2
+    chroma_mean = (chroma + chroma_2) / 2
+    weight = (
+        1
+        - 0.17 * np.cos(hue_mean - np.radians(30))
+        + 0.24 * np.cos(2 * hue_mean)
+        + 0.32 * np.cos(3 * hue_mean + np.radians(6))
+        - 0.20 * np.cos(4 * hue_mean - np.radians(63))
+    )
+    seventh = chroma_mean**7
+    away_from_blue = (np.degrees(hue_mean) % 360 - 275) / 25
+    rotation = (
+        -2
+        * np.sqrt(seventh / (seventh + 25.0**7))
+        * np.sin(np.radians(60) * np.exp(-(away_from_blue**2)))
+    )
+    lightness = (light_2 - light) / (1 + 0.015 * light_mean / np.sqrt(20 + light_mean))
+    chroma_part = (chroma_2 - chroma) / (1 + 0.045 * chroma_mean)
+    hue_part = 2 * np.sqrt(chroma * chroma_2) * np.sin(turn / 2)
+    hue_part = hue_part / (1 + 0.015 * chroma_mean * weight)
+    return np.sqrt(
+        lightness**2 + chroma_part**2 + hue_part**2 + rotation * chroma_part * hue_part
     )

@@ -1,15 +1,25 @@
 """A trained generator, used: on a photo of any size, a file, a folder."""
 
+import copy
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import HINT_STRIDE, correct_chroma, encode_hints
+from colorizer_tf.hints import (
+    HINT_STRIDE,
+    Hint,
+    correct_chroma,
+    encode_hints,
+    mean_luma,
+    place_in_grid,
+    scale_chroma,
+)
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
+from colorizer_tf.suggestions import choose_variants, suggest_colors
 
 LONGEST = 4
 
@@ -76,8 +86,8 @@ class Colorizer:
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
                 (H, W, 4), whose own colours and transparency are dropped.
-            strength: scales the colour that is predicted, not that of the hints;
-                but 0 gives the gray photo.
+            strength: scales the colour that is predicted, not that of the hints:
+                0 gives the gray photo, or one that hints alone colour.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -91,6 +101,82 @@ class Colorizer:
         predict(self, [photo])
         return photo.paint()
 
+    def suggest(self, photo, x, y, count=6, hints=()):
+        """Returns colors that are likely at a place of a photo.
+
+        Args:
+            photo: as `colorize` takes it.
+            x, y: the place, as `Hint` has it.
+            count: of colors, at most.
+            hints: a list of `Hint` that are set already.
+
+        Returns:
+            A list of (color "#rrggbb", probability), the most probable ones first,
+            CIEDE2000 of 10 or more apart, at the luma of the place.
+
+        Raises:
+            ValueError: the generator has no output `likely`.
+
+        Example:
+
+        ```python
+        colorizer.suggest(photo, x=0.41, y=0.33)  # [("#8c4a3b", 0.31), ...]
+        ```
+        """
+        place = Hint(x, y, "#000000")
+        luma = self.shrink(to_gray(photo))
+        likely = self._predict_likely(luma, hints)
+        row, column = place_in_grid(place, luma)
+        around = likely[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        local = mean_luma(luma, row, column)
+        return suggest_colors(around.mean(axis=(0, 1)), local, count)
+
+    def variants(self, photo, count=4, strength=1.0, hints=()):
+        """Returns whole results that differ where the network is in doubt.
+
+        The first one is what `colorize` returns. Each other one has another likely
+        color at a place where a large thing could have several.
+
+        Args:
+            photo, strength, hints: as `colorize` takes them.
+            count: of results, at most.
+
+        Returns:
+            A list of RGB photos of the same size and type, (H, W, 3).
+
+        Raises:
+            ValueError: the generator has no output `likely`.
+        """
+        gray = to_gray(photo)
+        return [
+            self.colorize(gray, strength, [*hints, *more])
+            for more in self.find_variants(gray, count, hints)
+        ]
+
+    def find_variants(self, photo, count=4, hints=()):
+        """Returns what `variants` sets: for each result a list of hints to add.
+
+        Args:
+            photo, count, hints: as for `variants`.
+        """
+        luma = self.shrink(to_gray(photo))
+        likely = self._predict_likely(luma, hints)
+        grid = self.encode_hints(hints, luma)
+        chroma = self.predict_chroma([luma], [grid])[0]
+        return [[], *choose_variants(likely, chroma, luma, count - 1)]
+
+    def _predict_likely(self, luma, hints):
+        if not self.network.suggests:
+            raise ValueError(
+                'This generator suggests no colors: it has no output "likely". Take '
+                "the one in the package, or add it with training.models.add_likely."
+            )
+        grid = self.encode_hints(hints, luma)
+        batch = self._pad(luma)[None, ..., None]
+        grids = _stack_hints([grid], batch) if self.takes_hints else None
+        height, width = (-(-side // HINT_STRIDE) for side in luma.shape)
+        return self.network.likely(batch, grids)[0, :height, :width]
+
     def colorize_file(self, source, destination, strength=1.0, hints=()):
         """Colorizes a photo file.
 
@@ -102,7 +188,7 @@ class Colorizer:
             destination: the result, in the format that its ending names; or a
                 folder, which is there or whose name has no ending, for a result
                 of the same name. What is there already is not replaced.
-            strength: scales the colour that is predicted.
+            strength: as in `colorize`.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -112,17 +198,44 @@ class Colorizer:
             PhotoError: the photo cannot be read, or the result not written.
             FileExistsError: there is such a file.
         """
-        source, destination = Path(source), Path(destination)
-        if destination.is_dir() or not destination.suffix:
-            destination = destination / source.name
-        if destination.exists():
-            raise FileExistsError(
-                f"{destination} is there already: name another file, or remove it."
-            )
-        photo = prepare(self, read_gray(source), strength, hints)
+        destination = _name_result(source, destination)
+        _check_free(destination)
+        self._write(read_gray(source), destination, strength, hints)
+        return destination
+
+    def colorize_variants(self, source, destination, count=4, strength=1.0, hints=()):
+        """Writes the `variants` of a photo file.
+
+        Args:
+            source, strength, hints: as for `colorize_file`.
+            destination: "colors.jpg" gives "colors (1).jpg", "colors (2).jpg" and so
+                on; the first is what `colorize_file` gives.
+            count: of results, at most.
+
+        Returns:
+            The paths of the results.
+
+        Raises:
+            PhotoError, FileExistsError: as `colorize_file`.
+            ValueError: the generator has no output `likely`.
+        """
+        destination = _name_result(source, destination)
+        paths = [
+            destination.with_stem(f"{destination.stem} ({number})")
+            for number in range(1, count + 1)
+        ]
+        for path in paths:
+            _check_free(path)
+        photo = read_gray(source)
+        variants = self.find_variants(photo.gray, count, hints)
+        for path, more in zip(paths, variants, strict=False):
+            self._write(photo, path, strength, [*hints, *more])
+        return paths[: len(variants)]
+
+    def _write(self, source, destination, strength, hints):
+        photo = prepare(self, source, strength, hints)
         predict(self, [photo])
         photo.write(destination)
-        return destination
 
     def colorize_folder(self, source, destination, strength=1.0, extension=None):
         """Colorizes all photos below a folder; see `folder.colorize_folder`."""
@@ -137,6 +250,12 @@ class Colorizer:
         from colorizer_tf.film import colorize_film
 
         return colorize_film(self, source, destination, strength, hints)
+
+    def spread(self):
+        """Returns the same for batches, whose photos are computed side by side."""
+        colorizer = copy.copy(self)
+        colorizer.network = self.network.spread()
+        return colorizer
 
     def working_shape(self, height, width):
         """The size, (h, w), at which the network sees a photo of this size."""
@@ -172,13 +291,12 @@ class Colorizer:
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
-    def encode_hints(self, hints, luma, strength=1.0):
+    def encode_hints(self, hints, luma):
         """Returns what `predict_chroma` is told of a photo's hints.
 
         Args:
             hints: a list of `Hint`.
             luma: the photo, as `shrink` returns it.
-            strength: what its chroma will be scaled by.
 
         Returns:
             float32 (h', w', 3), see `hints.encode_hints`; None without hints.
@@ -193,14 +311,16 @@ class Colorizer:
                 "This generator takes no hints: train one with "
                 "build_generator(hints=True), or take the one in the package."
             )
-        return encode_hints(hints, luma, strength)
+        return encode_hints(hints, luma)
 
-    def predict_chroma(self, lumas, hints=None):
+    def predict_chroma(self, lumas, hints=None, strengths=None):
         """Runs the network on photos that share one `network_shape`.
 
         Args:
             lumas: a list of float32 (h, w), as `shrink` returns them.
             hints: for each photo what `encode_hints` returns, or None.
+            strengths: for each photo what scales the colours that are not of its
+                hints; 1 by default.
 
         Returns:
             A list of chroma (Cb, Cr), float32 (h, w, 2).
@@ -209,22 +329,48 @@ class Colorizer:
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
         hints = hints or [None] * len(lumas)
+        strengths = strengths or [1.0] * len(lumas)
+        chromas = self._run(batch, hints, lumas)
+        for at, (luma, cells, strength) in enumerate(
+            zip(lumas, hints, strengths, strict=True)
+        ):
+            if cells is None:
+                chromas[at] = strength * chromas[at]
+                continue
+            chromas[at], near = correct_chroma(chromas[at], cells, luma)
+            if strength != 1:  # what hints reach is what is otherwise without them
+                (own,) = self._run(batch[at : at + 1], [None], [luma])
+                chromas[at] = scale_chroma(chromas[at], near, own, strength)
+        return chromas
+
+    def _run(self, batch, hints, lumas):
         grids = _stack_hints(hints, batch) if self.takes_hints else None
         predicted = self.network(batch, grids)
         if not np.isfinite(predicted).all():
             raise ValueError("The generator must return finite RGB. Received: NaN")
-        chromas = []
-        for chroma, luma, cells in zip(predicted, lumas, hints, strict=True):
-            chroma = chroma[: len(luma), : luma.shape[1]]
-            chromas.append(
-                chroma if cells is None else correct_chroma(chroma, cells, luma)
-            )
-        return chromas
+        return [
+            chroma[: len(luma), : luma.shape[1]]
+            for chroma, luma in zip(predicted, lumas, strict=True)
+        ]
 
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
+
+
+def _name_result(source, destination):
+    destination = Path(destination)
+    if destination.is_dir() or not destination.suffix:
+        return destination / Path(source).name
+    return destination
+
+
+def _check_free(path):
+    if path.exists():
+        raise FileExistsError(
+            f"{path} is there already: name another file, or remove it."
+        )
 
 
 def _stack_hints(hints, batch):
@@ -234,5 +380,4 @@ def _stack_hints(hints, batch):
     for given, cells in zip(stacked, hints, strict=True):
         if cells is not None:
             given[: cells.shape[0], : cells.shape[1]] = cells
-    # No chroma is outside of this, but one that was divided by a low strength.
-    return np.clip(stacked, [0, -0.5, -0.5], [1, 0.5, 0.5])
+    return stacked

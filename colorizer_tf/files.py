@@ -25,7 +25,7 @@ def find_names(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder.absolute()}.")
-    names = [name for name in _list_files(folder) if is_photo_name(name)]
+    names = [name for name in list_files(folder) if is_photo_name(name)]
     if not names:
         raise no_photos(folder.absolute())
     names.sort(key=name_order)
@@ -51,12 +51,13 @@ def no_photos(place):
     )
 
 
-def _list_files(folder, above=""):
+def list_files(folder, above=""):
+    """Yields the names of all files below a folder, "/" between."""
     # A folder that may not be looked into is passed over.
     with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _list_files(entry.path, f"{above}{entry.name}/")
+                yield from list_files(entry.path, f"{above}{entry.name}/")
             elif entry.is_file():
                 yield above + entry.name
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from colorizer_tf.files import list_files, name_order
 from colorizer_tf.hints import Hint, HintError, parse_hints
 
 # Whatever of these FFmpeg reads is taken for a film.
@@ -22,6 +23,11 @@ def is_film_name(name):
     """Whether a file of this name counts as a film; hidden ones do not."""
     name = Path(name).name.lower()
     return not name.startswith(".") and name.endswith(EXTENSIONS)
+
+
+def find_films(folder):
+    """Returns the films below a folder as names, sorted, "/" between."""
+    return sorted(filter(is_film_name, list_files(folder)), key=name_order)
 
 
 @dataclass(frozen=True)

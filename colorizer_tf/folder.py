@@ -108,11 +108,7 @@ def list_photos(source, destination, strength, extension):
         ValueError: the destination is the source, or contains it; or there is no
             such format.
     """
-    if destination.find_inside(source) is not None:
-        raise ValueError(
-            f"The destination {destination} is or contains the source {source}: "
-            "results would mix with photos. Name another folder."
-        )
+    check_destination(source, destination)
     if extension not in (None, *EXTENSIONS):
         raise ValueError(
             f"extension must be one of {', '.join(EXTENSIONS)}. Received: {extension!r}"
@@ -123,6 +119,15 @@ def list_photos(source, destination, strength, extension):
     if inside is not None:
         names = [name for name in names if not name.startswith(f"{inside}/")]
     return names
+
+
+def check_destination(source, destination):
+    """Raises `ValueError` where results would mix with what they are made of."""
+    if destination.find_inside(source) is not None:
+        raise ValueError(
+            f"The destination {destination} is or contains the source {source}: "
+            "results would mix with photos. Name another folder."
+        )
 
 
 @dataclass

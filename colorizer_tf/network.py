@@ -5,6 +5,7 @@ from what `training.export` writes beside `generator.keras`. Keras is needed onl
 where there is no such export yet, or where a model cannot be exported.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -35,9 +36,12 @@ class Network:
             its `.bin` beside it.
         source: the `.keras` file it comes from, if there is one.
         threads: that it computes with; None takes all processors.
+        side_by_side: computes as many photos of a batch at a time, a thread each,
+            and not one photo with all threads. Results are the same.
 
     Attributes:
         takes_hints: whether it takes colors that a person sets.
+        suggests: whether it tells which colors are likely; see `likely`.
         fixed_size: the (height, width) that it takes; None if they are free.
         stride: what free heights and widths must be a multiple of.
         digest: 16 hexadecimal digits that change with the weights.
@@ -47,21 +51,15 @@ class Network:
         ValueError: the file is broken, or no such export.
     """
 
-    def __init__(self, path, source=None, threads=None):
-        import openvino
-
-        self.path, self.source = Path(path), source
-        core = openvino.Core()
-        if cache := cache_folder():
-            core.set_property({"CACHE_DIR": str(cache / "compiled")})
-        # In float32 the same photo has the same colors on all processors.
-        settings = {"INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+    def __init__(self, path, source=None, threads=None, side_by_side=False):
+        self.path, self.source, self._threads = Path(path), source, threads
+        self._side_by_side = side_by_side
         try:
-            model = core.read_model(path)
+            model = self._read()
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
-            self._network = core.compile_model(model, "CPU", settings)
+            self.suggests = len(model.outputs) == 2
+            self._network = self._compile(model, 0)
+            _warm_up()
         except RuntimeError as error:
             raise ValueError(
                 f"{path} is no generator that colorizer_tf has exported: {error}"
@@ -73,6 +71,45 @@ class Network:
         self.digest = hash_file(self.path.with_suffix(".bin"))[:16]
         self._own = threading.local()
 
+    def _read(self):
+        import openvino
+
+        return openvino.Core().read_model(self.path)
+
+    def _compile(self, model, output):
+        """Compiles what one output of the model needs, and nothing else."""
+        import openvino
+
+        core = openvino.Core()
+        if cache := cache_folder():
+            core.set_property({"CACHE_DIR": str(cache / "compiled")})
+        # In float32 the same photo has the same colors on all processors.
+        settings = {"INFERENCE_PRECISION_HINT": "f32"}
+        if self._threads:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        if self._side_by_side:
+            settings["PERFORMANCE_HINT"] = "THROUGHPUT"
+        for number, result in enumerate(model.get_results()):
+            if number != output:
+                model.remove_result(result)
+        return core.compile_model(model, "CPU", settings)
+
+    @functools.cached_property
+    def _likely(self):
+        return self._compile(self._read(), 1)
+
+    def likely(self, gray, hints=None):
+        """Returns the probabilities of `suggestions.CHROMA_BINS`.
+
+        Args:
+            gray, hints: as for `__call__`.
+
+        Returns:
+            float32 (B, H / 4, W / 4, bins).
+        """
+        inputs = [gray] if hints is None else [gray, hints]
+        return self._likely.create_infer_request().infer(inputs)[0].copy()
+
     def __call__(self, gray, hints=None):
         """Returns chroma (Cb, Cr), float32 (B, H, W, 2).
 
@@ -80,16 +117,25 @@ class Network:
             gray: float32 (B, H, W, 1), in [0, 1].
             hints: float32 (B, H / 4, W / 4, 3), if the generator takes them.
         """
-        if not hasattr(self._own, "request"):  # a request serves one thread at a time
-            self._own.request = self._network.create_infer_request()
+        if not hasattr(self._own, "requests"):  # they serve one thread at a time
+            count = self._network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            create = self._network.create_infer_request
+            self._own.requests = [create() for _ in range(count)]
         inputs = [gray] if hints is None else [gray, hints]
+        requests, chromas = self._own.requests, []
         # One by one: in float32 a photo's result would depend on its neighbors.
-        return np.concatenate(
-            [
-                self._own.request.infer([x[at : at + 1] for x in inputs])[0].copy()
-                for at in range(len(gray))
-            ]
-        )
+        for at in range(len(gray) + len(requests)):
+            request = requests[at % len(requests)]
+            if len(requests) <= at:
+                request.wait()
+                chromas.append(request.get_output_tensor(0).data.copy())
+            if at < len(gray):
+                request.start_async([x[at : at + 1] for x in inputs])
+        return np.concatenate(chromas)
+
+    def spread(self):
+        """Returns the same network, which computes photos of a batch side by side."""
+        return Network(self.path, self.source, self._threads, side_by_side=True)
 
     @property
     def generator(self):
@@ -120,12 +166,19 @@ class KerasNetwork:
         self.takes_hints = len(shapes) == 2
         self.fixed_size = shapes[0][1:3] if all(shapes[0][1:3]) else None
         self.stride = None if self.fixed_size else find_stride(generator)
+        self.suggests = len(getattr(generator, "outputs", ())) == 2
         self._network = _compile(generator, shapes)
+
+    def likely(self, gray, hints=None):
+        """See `Network.likely`."""
+        inputs = [gray] if hints is None else [gray, hints]
+        likely = self._network(inputs if self.takes_hints else inputs[0])[1]
+        return np.asarray(likely, np.float32)
 
     def __call__(self, gray, hints=None):
         count = len(gray)
         inputs = [_fill_batch(x) for x in (gray, hints) if x is not None]
-        rgb = self._network(inputs if self.takes_hints else inputs[0])
+        rgb = _outputs(self._network(inputs if self.takes_hints else inputs[0]))[0]
         rgb = np.asarray(rgb, np.float32)[:count]
         if rgb.shape != (*gray.shape[:3], 3):
             raise ValueError(
@@ -133,6 +186,10 @@ class KerasNetwork:
                 f"Received: shape {rgb.shape}"
             )
         return rgb @ _RGB_TO_CHROMA
+
+    def spread(self):
+        """See `Network.spread`; Keras does so by itself."""
+        return self
 
     @property
     def digest(self):
@@ -156,6 +213,17 @@ def _fill_batch(batch):
     """
     missing = max(2, 2 ** (len(batch) - 1).bit_length()) - len(batch)
     return np.concatenate([batch, *[batch[-1:]] * missing])
+
+
+def _warm_up():
+    """Touches a tensor's data before threads do.
+
+    OpenVINO binds NumPy at the first touch. Two threads that come to it at once
+    wait for each other for ever: one holds its lock, the other the interpreter's.
+    """
+    import openvino
+
+    _ = openvino.Tensor(np.zeros(1, np.float32)).data
 
 
 def load_network(path, threads=None):
@@ -274,7 +342,7 @@ def find_stride(generator):
             cells = size // HINT_STRIDE
             hints = np.zeros((1, cells, cells, 3), np.float32)
             inputs = [gray, hints] if len(input_shapes(generator)) == 2 else gray
-            shape = generator(inputs).shape
+            shape = _outputs(generator(inputs))[0].shape
         except Exception as error:  # a model may fail in any way at a wrong size
             errors.append(error)
             continue
@@ -285,6 +353,10 @@ def find_stride(generator):
         "The generator must take gray (B, H, W, 1) and return RGB (B, H, W, 3), for "
         f"H and W that are a multiple of 256 or less: {errors[0]}"
     )
+
+
+def _outputs(outputs):
+    return outputs if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _compile(generator, shapes):

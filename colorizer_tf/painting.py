@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED
+from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, JPEG, RED
 
 CHROMA_SUBSAMPLING = 4
 SIGMA = 0.8
@@ -22,24 +22,6 @@ EPSILON = 1e-3
 BAND_PIXELS = 2**16
 # The luma pixels that a pixel of chroma at half the size reaches.
 _FOOTPRINT = np.ones((4, 4), np.uint8)
-
-
-def paint_chroma(gray, luma, chroma, strength=1.0):
-    """Returns a gray photo in the colours of its small version.
-
-    Args:
-        gray: uint8 or uint16, (H, W).
-        luma: the photo scaled down, float32 (h, w), in [0, 1].
-        chroma: (Cb, Cr) of the small version, float32 (h, w, 2).
-        strength: scales the colour; 0 gives the gray photo.
-
-    Returns:
-        RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
-        within a level.
-    """
-    check_strength(strength)
-    slope, offset = fit_chroma(luma, chroma)
-    return paint(gray, strength * slope, strength * offset)
 
 
 def check_strength(strength):
@@ -85,54 +67,72 @@ def fit_chroma(luma, chroma):
     return cv2.merge(slopes), cv2.merge(offsets)
 
 
-def paint_planes(gray, slope, offset):
-    """Returns the two color planes of a JPEG, at half the photo's size.
+def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
+    """Returns the two color planes of a JPEG, or of a frame of a film.
 
-    A pixel of them belongs to four of the luma, and decoders mix it into the ones
-    around these. It is scaled back until it suits the brightest and the darkest of
-    them, so that no pixel of the decoded photo leaves the range of RGB.
+    At half the size, a pixel of them belongs to four of the luma, and decoders mix
+    it into the ones around these. It is scaled back until it suits the brightest and
+    the darkest of them, so that no pixel of what is decoded leaves the range of RGB.
 
     Args:
-        gray: uint8, (H, W).
+        luma: uint8 or uint16, (H, W).
         slope, offset: float32 (h, w, 2) each, of any size.
+        levels: what the numbers of the planes mean.
+        halved: whether the planes have half the size.
 
     Returns:
-        Cb and Cr, uint8 (ceil(H / 2), ceil(W / 2)) each; 128 is gray.
+        Cb and Cr, of luma's type, (ceil(H / 2), ceil(W / 2)) each, or (H, W).
     """
-    height, width = -(-gray.shape[0] // 2), -(-gray.shape[1] // 2)
-    white = np.float32(255)
-    lines = _stretch_lines(slope, offset, white, height)
-    planes = np.empty((2, height, width), np.uint8)
+    height, width = luma.shape
+    if halved:
+        height, width = -(-height // 2), -(-width // 2)
+    white = np.float32(levels.luma_span)
+    weights = levels.weights
+    lines = _stretch_lines(slope, offset, white, height, weights)
+    planes = np.empty((2, height, width), luma.dtype)
+    depth = cv2.CV_8U if luma.dtype == np.uint8 else cv2.CV_16U
+    unit = levels.chroma_span / levels.luma_span
+    scales = [unit / 2 / (1 - weight) for weight in weights[::-2]]
+    # A rounded number of chroma may add as much to a channel.
+    rounding = np.float32(0.5 / min(scales))
 
     def paint_band(band):
-        top, bottom = 2 * band.start, min(2 * band.stop, len(gray))
-        above, below = int(top > 0), int(bottom < len(gray))
-        luma = gray[top - above : bottom + below]
-        luma = cv2.copyMakeBorder(
-            luma,
-            1 - above,
-            2 * band.stop + 1 - bottom - below,
-            1,
-            2 * width + 1 - gray.shape[1],
-            cv2.BORDER_REPLICATE,
+        pooled = _pool(luma, band, width) if halved else [luma[band]] * 3
+        mean, darkest, brightest = (
+            cv2.subtract(plane, float(levels.black), dtype=cv2.CV_32F)
+            for plane in pooled
         )
-        darkest = cv2.erode(luma, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
-        brightest = cv2.dilate(luma, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
         size = (width, band.stop - band.start)
-        mean = cv2.resize(luma[1:-1, 1:-1], size, interpolation=cv2.INTER_AREA)
         red, green, blue = _offsets(
-            np.float32(mean), *(cv2.resize(plane[band], size) for plane in lines)
+            mean, *(cv2.resize(plane[band], size) for plane in lines), weights
         )
-        factor = _room(np.float32(darkest), white - brightest, red, green, blue)
-        for plane, offset, scale in zip(
-            planes, (blue, red), (1 / CB_SCALE, 1 / CR_SCALE), strict=True
-        ):
-            cv2.add(
-                cv2.multiply(factor, offset, scale=scale), 128, plane[band], None, 0
-            )
+        darkest -= rounding
+        above = white - rounding - brightest
+        factor = cv2.max(_room(darkest, above, red, green, blue), 0)
+        for plane, offset, scale in zip(planes, (blue, red), scales, strict=True):
+            scaled = cv2.multiply(factor, offset, scale=scale)
+            cv2.add(scaled, levels.neutral, plane[band], None, depth)
 
     _run_bands(paint_band, height, width)
-    return planes
+    return np.minimum(planes, 2**levels.bits - 1) if levels.bits % 8 else planes
+
+
+def _pool(luma, band, width):
+    """Yields for a band the means of luma, and the darkest and brightest it reaches."""
+    top, bottom = 2 * band.start, min(2 * band.stop, len(luma))
+    above, below = int(top > 0), int(bottom < len(luma))
+    part = cv2.copyMakeBorder(
+        luma[top - above : bottom + below],
+        1 - above,
+        2 * band.stop + 1 - bottom - below,
+        1,
+        2 * width + 1 - luma.shape[1],
+        cv2.BORDER_REPLICATE,
+    )
+    size = (width, band.stop - band.start)
+    yield cv2.resize(part[1:-1, 1:-1], size, interpolation=cv2.INTER_AREA)
+    for choose in (cv2.erode, cv2.dilate):
+        yield choose(part, _FOOTPRINT, anchor=(0, 0))[:-2:2, :-2:2]
 
 
 def paint(gray, slope, offset):
@@ -146,7 +146,8 @@ def paint(gray, slope, offset):
         slope, offset: float32 (h, w, 2) each, of any size.
 
     Returns:
-        RGB of the gray photo's type, (H, W, 3).
+        RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
+        within a level.
     """
     height, width = gray.shape
     white = np.float32(np.iinfo(gray.dtype).max)
@@ -169,16 +170,26 @@ def paint(gray, slope, offset):
     return rgb
 
 
-def _stretch_lines(slope, offset, white, height):
-    """Slope and offset of red, and of blue, brought to a photo's height."""
+def _stretch_lines(slope, offset, white, height, weights=(RED, GREEN, BLUE)):
+    """Slope and offset of red, and of blue, brought to a photo's height.
+
+    Red and blue are what they differ by from the luma that has these weights.
+    """
+    # RGB less the luma of BT.601, from (Cb, Cr).
+    rgb = np.array(
+        [
+            [0, CR_SCALE],
+            [-CB_SCALE * BLUE / GREEN, -CR_SCALE * RED / GREEN],
+            [CB_SCALE, 0],
+        ]
+    )
+    change = (rgb - weights @ rgb)[::2]
+    slopes = cv2.split(cv2.transform(slope, change))
+    offsets = cv2.split(cv2.transform(offset, white * change))
     return [
-        cv2.resize(np.float32(scale * plane), (plane.shape[1], height))
-        for scale, plane in (
-            (CR_SCALE, slope[..., 1]),
-            (CR_SCALE * white, offset[..., 1]),
-            (CB_SCALE, slope[..., 0]),
-            (CB_SCALE * white, offset[..., 0]),
-        )
+        cv2.resize(plane, (plane.shape[1], height))
+        for pair in zip(slopes, offsets, strict=True)
+        for plane in pair
     ]
 
 
@@ -198,13 +209,15 @@ def _bands():
     return ThreadPoolExecutor(os.cpu_count(), "bands")
 
 
-def _offsets(luma, red, red_offset, blue, blue_offset):
+def _offsets(luma, red, red_offset, blue, blue_offset, weights=(RED, GREEN, BLUE)):
     """What red, green and blue differ from the luma by."""
     red *= luma
     red += red_offset
     blue *= luma
     blue += blue_offset
-    return red, cv2.addWeighted(red, -RED / GREEN, blue, -BLUE / GREEN, 0), blue
+    of_red, of_green, of_blue = weights
+    green = cv2.addWeighted(red, -of_red / of_green, blue, -of_blue / of_green, 0)
+    return red, green, blue
 
 
 def _room(below, above, red, green, blue):

@@ -94,7 +94,7 @@ class PieceWriter:
         self._count += 1
         self._bar.update()
 
-    def end_chunk(self, state):
+    def end_chunk(self, *state):
         """Notes what the next chunk goes on from: luma, sums, broken packets."""
         self._state = state
         if self._count >= PIECE:

@@ -17,7 +17,7 @@ class Outcome:
         photo: the source, a `Path`; of a bucket, its address.
         result: what it gave, or was to give, likewise.
         status: "done", "skipped" (its result was there already) or "failed".
-        reason: why it failed.
+        reason: why it failed, or what else is to be known.
     """
 
     photo: Path | str
@@ -38,9 +38,11 @@ class Report:
         source: where the photos are, such as an `places.Folder`.
         destination: where the results are, likewise.
         names: those of the photos.
+        kind: what they are called.
     """
 
-    def __init__(self, source, destination, names):
+    def __init__(self, source, destination, names, kind="photos"):
+        self._kind = kind
         # Of a million photos, this is what stays in memory.
         self._source = source
         self._destination = destination
@@ -59,8 +61,8 @@ class Report:
         counts = ", ".join(
             f"{self.count(status)} {status}" for status in ("done", "skipped", "failed")
         )
-        reasons = [f"  {outcome.reason}" for outcome in self.with_status("failed")]
-        return "\n".join([f"{len(self)} photos: {counts}", *reasons])
+        reasons = [f"  {reason}" for _, reason in sorted(self._reasons.items())]
+        return "\n".join([f"{len(self)} {self._kind}: {counts}", *reasons])
 
     def count(self, status):
         """Returns how many photos are "done", "skipped" or "failed"."""

@@ -8,6 +8,7 @@ inverse search", 2016). What does not look the same in both frames, or does not 
 back to where it was, carries nothing.
 """
 
+import functools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -58,8 +59,8 @@ class Look:
         chroma: (Cb, Cr), float32 (h, w, 2); the frame's own, and then the steady
             one.
         link: the motion from the frame before; None where a shot begins.
-        sums: the weighted sum of the chroma of this frame and all before, of how
-            vivid it is, and of the weights, float32 (h, w, 4).
+        sums: the weighted sum of the chroma of this frame and all before, of its
+            squares, and of the weights, float32 (h, w, 4).
     """
 
     frame: object
@@ -78,7 +79,7 @@ class Motion:
     def link(self, earlier, later):
         """Returns the `Link` of two lumas, float32 (h, w); None if it is a cut."""
         # A reel that flickers in brightness is no reason to carry nothing.
-        later = later + np.median(earlier) - np.median(later)
+        later = later + (_brightness(earlier) - _brightness(later))
         levels = [_to_levels(luma) for luma in (earlier, later)]
         if min(levels[0].shape) < 16:  # too small for the search; nothing moves
             on = back = np.zeros((*levels[0].shape, 2), np.float32)
@@ -100,20 +101,29 @@ def _to_luma(levels):
     return np.float32(levels) / 255
 
 
+def _brightness(luma):
+    return np.median(luma[::3, ::3])
+
+
 def _trust(here, there, flow, return_flow):
     """How far a flow can be trusted: by what looks alike, and comes back."""
     places = _places(flow)
-    difference = here - _look_up(there, places)
-    missed = cv2.magnitude(*cv2.split(flow + _look_up(return_flow, places)))
-    return 1 / (
-        (1 + (difference / LUMA_TOLERANCE) ** 4) * (1 + (missed / FLOW_TOLERANCE) ** 4)
-    )
+    difference = (here - _look_up(there, places)) / LUMA_TOLERANCE
+    missed = (flow + _look_up(return_flow, places)) / FLOW_TOLERANCE
+    missed *= missed
+    difference *= difference
+    missed = missed[..., 0] + missed[..., 1]
+    return 1 / ((1 + difference * difference) * (1 + missed * missed))
 
 
 def _places(flow):
-    height, width = flow.shape[:2]
-    grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height)))
-    return np.float32(grid) + flow
+    return flow + _grid(*flow.shape[:2])
+
+
+@functools.cache
+def _grid(height, width):
+    grid = np.meshgrid(np.arange(width), np.arange(height))
+    return np.float32(np.dstack(grid))
 
 
 def _look_up(planes, places):
@@ -157,16 +167,17 @@ def steady(chunks, last=None):
 
 
 def _begin_sums(chroma):
-    vivid = cv2.magnitude(*cv2.split(chroma))
-    return cv2.merge([*cv2.split(chroma), vivid, np.ones_like(vivid)])
+    blue, red = cv2.split(chroma)
+    vivid = blue * blue + red * red
+    return cv2.merge([blue, red, vivid, np.ones_like(vivid)])
 
 
 def _average(total):
     """Returns the chroma of sums over frames, as vivid as the frames are."""
     total = total[..., :3] / total[..., 3:]
     chroma = np.ascontiguousarray(total[..., :2])
-    vivid = cv2.magnitude(*cv2.split(chroma)).mean()
-    gain = total[..., 2].mean() / max(vivid, 1e-6)
+    vivid = 2 * np.mean(chroma * chroma)
+    gain = np.sqrt(total[..., 2].mean() / max(vivid, 1e-12))
     return chroma * np.float32(min(gain, MOST_GAIN))
 
 

@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from skimage.color import deltaE_ciede2000
 
 from colorizer_tf.color import (
+    ciede2000,
     colourfulness,
     join_luma_chroma,
     rgb_to_chroma,
@@ -126,3 +128,12 @@ def test_colourfulness_is_taken_for_each_photo():
     values = colourfulness(np.stack([gray, red]))
 
     np.testing.assert_allclose(values, [0, 0.3 * math.hypot(255, 127.5)], atol=1e-3)
+
+
+def test_ciede2000_is_scikit_images():
+    rng = np.random.default_rng(0)
+    lab, other = rng.uniform((0, -100, -100), 100, (2, 500, 3))
+    lab[:20, 1:] = 0
+    other[10:30, 1:] = 0
+    expected = deltaE_ciede2000(lab, other)
+    np.testing.assert_allclose(ciede2000(lab, other), expected, atol=1e-9)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import threading
 from fractions import Fraction
 from itertools import pairwise
 
@@ -15,10 +16,13 @@ import colorizer_tf as ct
 from colorizer_tf import film as film_module
 from colorizer_tf import pieces as pieces_module
 from colorizer_tf.__main__ import main
-from colorizer_tf.film import FilmError, paint_planes
+from colorizer_tf.color import LUMA_WEIGHTS, Levels
 from colorizer_tf.film_hints import find_frames
+from colorizer_tf.films import colorize_films
+from colorizer_tf.painting import paint_planes
 from colorizer_tf.pieces import PieceWriter
-from colorizer_tf.reel import LUMA_WEIGHTS, Encoder, Film
+from colorizer_tf.reel import Film, FilmError
+from colorizer_tf.splice import Encoder
 from colorizer_tf.steady import Look, Motion, steady
 
 av = pytest.importorskip("av")
@@ -78,6 +82,11 @@ def write_film(
         sound = facts.get("sound") and container.add_stream(
             facts["sound"], rate=48000, layout="stereo"
         )
+        texts = facts.get("texts") and container.add_stream(facts["texts"])
+        container.set_chapters(facts.get("chapters", []))
+        if texts:
+            texts.codec_context.subtitle_header = ASS_HEADER
+            write_texts(container, texts)
         for number, gray in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(gray, "gray")
             frame = frame.reformat(format=form, dst_color_range=facts.get("levels"))
@@ -104,6 +113,26 @@ def write_sound(container, stream, seconds):
     container.mux(stream.encode(None))
 
 
+ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+[Events]
+Format: Layer, Start, End, Style, Text
+"""
+
+
+def write_texts(container, stream):
+    for number, text in enumerate((b"Summer 1938", b"By the lake")):
+        in_mp4 = stream.codec_context.name == "mov_text"
+        packet = av.Packet(len(text).to_bytes(2, "big") + text if in_mp4 else text)
+        packet.stream, packet.time_base = stream, Fraction(1, 1000)
+        packet.pts = packet.dts = 100 + 500 * number
+        packet.duration = 300
+        container.mux(packet)
+
+
 def probe(path):
     """What is in a film: frames, time stamps, and the bytes of all else."""
     with av.open(str(path)) as container:
@@ -118,17 +147,31 @@ def probe(path):
             "codec": stream.codec_context.name,
             "colours": (int(frames[0].color_range), int(frames[0].colorspace)),
             "title": container.metadata.get("title"),
+            "chapters": [
+                (float(chapter["start"] * chapter["time_base"]), chapter["metadata"])
+                for chapter in container.chapters()
+            ],
         }
     with av.open(str(path)) as container:
         others = [
             (round(float(packet.pts * packet.time_base), 3), bytes(packet))
             for packet in container.demux()
-            if packet.stream.type != "video" and packet.size
+            if packet.stream.type in ("audio", "subtitle") and packet.size
         ]
     return facts | {"others": others}
 
 
 IRREGULAR = np.cumsum(np.random.default_rng(1).integers(200, 1500, FRAMES)).tolist()
+CHAPTERS = [
+    {
+        "id": number,
+        "start": 600 * number,
+        "end": 600 * (number + 1),
+        "time_base": Fraction(1, 1000),
+        "metadata": {"title": title},
+    }
+    for number, title in enumerate(("Arrival", "The lake"))
+]
 KINDS = {
     "sound": ("a.mp4", ".mp4", {"sound": "aac", "metadata": {"title": "Reel 3"}}),
     "avi": ("a.avi", ".mkv", {"codec": "mpeg4", "sound": "libmp3lame"}),
@@ -141,6 +184,14 @@ KINDS = {
     "anamorphic": ("a.mp4", ".mkv", {"sample_aspect_ratio": Fraction(16, 11)}),
     "varying": ("a.mp4", ".mp4", {"pts": IRREGULAR, "unit": Fraction(1, 12800)}),
     "turned": ("a.mp4", ".mov", {"rotation": -90}),
+    "subtitles": (
+        "a.mkv",
+        ".mkv",
+        {"sound": "aac", "texts": "srt", "chapters": CHAPTERS},
+    ),
+    "subtitles in MP4": ("a.mp4", ".mov", {"texts": "mov_text", "chapters": CHAPTERS}),
+    "10 bits": ("a.mkv", ".mp4", {"form": "yuv420p10le"}),
+    "422": ("a.mkv", ".mp4", {"codec": "ffv1", "form": "yuv422p"}),
     "444": ("a.mkv", ".mp4", {"form": "yuv444p"}),
     "gray": ("a.mkv", ".mkv", {"codec": "ffv1", "form": "gray"}),
 }
@@ -169,8 +220,10 @@ def test_a_film_stays_the_film_it_was(
     assert all(planes[1].shape == (HEIGHT / 2, WIDTH / 2) for planes in encoded)
     assert after["codec"] == ("vp9" if extension == ".webm" else "h264")
     np.testing.assert_allclose(after["times"], before["times"], atol=1e-4)
-    for fact in ("bits", "rotation", "aspect", "title", "others"):
+    for fact in ("bits", "rotation", "aspect", "title", "chapters", "others"):
         assert after[fact] == before[fact], fact
+    assert len(after["others"]) >= 2 * ("texts" in facts) + 30 * ("sound" in facts)
+    assert len(after["chapters"]) == len(facts.get("chapters", ()))
     for was, now in zip(before["rgb"], after["rgb"], strict=True):
         assert np.abs(ct.to_gray(was) - np.float32(ct.to_gray(now))).mean() < 2.5
     assert not list(tmp_path.glob(".*"))
@@ -208,11 +261,11 @@ def first_rgb(path, matrix, levels):
         return frame.reformat(format="rgb24", **options).to_ndarray()
 
 
-@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("halved", [False, True])
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("matrix", LUMA_WEIGHTS)
-def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, subsampling):
+def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, halved):
     rng = np.random.default_rng(0)
     black, span = (0, 2**bits - 1) if full else (16 << bits - 8, 219 << bits - 8)
     dtype = np.uint8 if bits == 8 else np.uint16
@@ -223,25 +276,40 @@ def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, subsampl
     ).astype(dtype)
     slope, offset = np.float32(rng.normal(0, 0.3, (2, 8, 12, 2)))
 
-    cb, cr = paint_planes(luma, slope, offset, matrix, full, bits, subsampling)
+    cb, cr = paint_planes(luma, slope, offset, Levels(matrix, full, bits), halved)
 
     assert cb.dtype == cr.dtype == dtype
-    assert cb.shape == (-(-31 // subsampling[0]), -(-45 // subsampling[1]))
-    rgb = decode(luma, cb, cr, matrix, full, bits, subsampling)
-    assert rgb.min() > -1e-3 / 255
-    assert rgb.max() < 1 + 1e-3 / 255
+    assert cb.shape == ((16, 23) if halved else (31, 45))
+    for siting in (None, 0, 0.5) if halved else (None,):
+        rgb = decode(luma, cb, cr, matrix, full, bits, halved, siting)
+        assert rgb.min() > -1e-3 / 255
+        assert rgb.max() < 1 + 1e-3 / 255
 
 
-def decode(luma, cb, cr, matrix, full, bits, subsampling):
-    """RGB of planes by the formulas of ITU-T H.273, float (H, W, 3)."""
+def decode(luma, cb, cr, matrix, full, bits, halved, siting=None):
+    """RGB of planes by the formulas of ITU-T H.273, float (H, W, 3).
+
+    Chroma is repeated, or mixed linearly from where it lies: at 0, the left column
+    of its pixels, as in films, or at 0.5, between both, as in JPEG.
+    """
     red, blue = LUMA_WEIGHTS[matrix]
     black, span = (0, 2**bits - 1) if full else (16 << bits - 8, 219 << bits - 8)
     chroma_span = 2**bits - 1 if full else 224 << bits - 8
     y = (np.float64(luma) - black) / span
+    height, width = luma.shape
+    rows, columns = (np.arange(size, dtype=np.float32) for size in (height, width))
+    if siting is None:
+        rows, columns = rows // (1 + halved), columns // (1 + halved)
+    else:
+        rows, columns = (rows - 0.5) / 2, (columns - siting) / 2
+    places = np.broadcast_to(columns, y.shape), np.broadcast_to(rows[:, None], y.shape)
     cb, cr = (
-        np.kron(
-            (np.float64(plane) - 2 ** (bits - 1)) / chroma_span, np.ones(subsampling)
-        )[: luma.shape[0], : luma.shape[1]]
+        cv2.remap(
+            (np.float64(plane) - 2 ** (bits - 1)) / chroma_span,
+            *map(np.ascontiguousarray, places),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         for plane in (cb, cr)
     )
     r, b = y + 2 * (1 - red) * cr, y + 2 * (1 - blue) * cb
@@ -257,9 +325,9 @@ def test_planes_have_the_colours_that_the_network_means(matrix):
     chroma = np.float32([(rgb[2] - y) / 1.772, (rgb[0] - y) / 1.402])
     offset = np.broadcast_to(chroma, (4, 4, 2)).copy()
 
-    cb, cr = paint_planes(luma, np.zeros_like(offset), offset, matrix)
+    cb, cr = paint_planes(luma, np.zeros_like(offset), offset, Levels(matrix))
 
-    found = decode(luma, cb, cr, matrix, True, 8, (2, 2))[0, 0]
+    found = decode(luma, cb, cr, matrix, True, 8, True)[0, 0]
     # The luma is the film's: only what is left beside it can be that of the colour.
     red, blue = LUMA_WEIGHTS[matrix]
     wanted = rgb - rgb @ [red, 1 - red - blue, blue] + 128 / 255
@@ -302,7 +370,7 @@ def test_colours_swim_a_quarter_as_much_and_are_as_vivid(pan):
 
     real = [one_of_two_colours(luma) for luma in lumas]
     assert flicker(made) < flicker(alone) / 4
-    assert vividness(made) == pytest.approx(vividness(alone), rel=0.03)
+    assert vividness(made) == pytest.approx(vividness(alone), rel=0.05)
     assert np.std(np.subtract(made, real)) < np.std(np.subtract(alone, real)) / 2
 
 
@@ -482,11 +550,11 @@ def test_the_network_sees_a_turned_film_upright_and_in_square_pixels(
     generator, pan, tmp_path, monkeypatch
 ):
     colorizer, seen = ct.Colorizer(generator), []
-    predict = colorizer.predict_chroma
+    predict = ct.Colorizer.predict_chroma
     monkeypatch.setattr(
-        colorizer,
+        ct.Colorizer,
         "predict_chroma",
-        lambda lumas, hints=None: seen.extend(lumas) or predict(lumas, hints),
+        lambda self, lumas, *args: seen.extend(lumas) or predict(self, lumas, *args),
     )
     source = write_film(
         tmp_path / "a.mp4", pan[:2], rotation=90, sample_aspect_ratio=Fraction(2, 1)
@@ -598,7 +666,7 @@ def test_a_result_that_is_there_stays(film, colorizer, tmp_path):
 
 def test_without_pyav_a_line_says_what_to_install(film, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    for name in ("film", "reel"):
+    for name in ("film", "reel", "splice"):
         monkeypatch.delitem(sys.modules, f"colorizer_tf.{name}")
     monkeypatch.delattr(ct, "film")
     assert main(["colorize", str(film), str(tmp_path / "b.mp4")]) == 1
@@ -607,27 +675,127 @@ def test_without_pyav_a_line_says_what_to_install(film, tmp_path, capsys, monkey
     assert error.count("\n") == 1
 
 
-def test_the_command_takes_a_film_and_films_in_a_folder(film, tmp_path, capsys):
+@pytest.fixture
+def folder(film, tmp_path):
+    """A folder with a photo, a film, one that is none, and hints for the film."""
+    source = tmp_path / "in"
+    (source / "reels").mkdir(parents=True)
+    shutil.copy(film, source / "reels")
+    (source / "bad.mp4").write_text("no film")
+    cv2.imwrite(str(source / "a.png"), np.zeros((20, 30), np.uint8))
+    return source
+
+
+def test_the_command_takes_a_film_and_films_in_a_folder(film, folder, tmp_path, capsys):
     weights = tmp_path / "generator.keras"
     build_tiny_generator().save(weights)
-    folder = tmp_path / "in/reels"
-    folder.mkdir(parents=True)
-    shutil.copy(film, folder)
-    (folder / "bad.mp4").write_text("no film")
-    cv2.imwrite(str(tmp_path / "in/a.png"), np.zeros((20, 30), np.uint8))
     out = tmp_path / "out"
     options = ["--weights", str(weights)]
 
     assert main(["colorize", str(film), str(tmp_path / "b.mkv"), *options]) == 0
     assert "b.mkv: 45 frames" in capsys.readouterr().out
-    assert main(["colorize", str(tmp_path / "in"), str(out), *options]) == 1
+    assert main(["colorize", str(folder), str(out), *options]) == 1
 
     told = capsys.readouterr().out
     assert "1 photos: 1 done" in told
-    assert "Films: 1 done, 1 failed" in told
+    assert "2 films: 1 done, 0 skipped, 1 failed" in told
     assert "bad.mp4 cannot be read as a film" in told
     assert (out / "a.png").exists()
     assert len(probe(out / "reels/film.mp4")["rgb"]) == 45
+
+    assert main(["colorize", str(folder), str(out), *options]) == 1
+    told = capsys.readouterr().out
+    assert "1 photos: 0 done, 1 skipped" in told
+    assert "2 films: 0 done, 1 skipped, 1 failed" in told
+
+
+def statuses(report):
+    return {outcome.photo.name: outcome.status for outcome in report}
+
+
+def test_films_are_in_the_account_of_their_folder(folder, colorizer, tmp_path):
+    out = tmp_path / "out"
+    result = out / "reels/film.mp4"
+
+    def run(strength=1.0):
+        return statuses(colorize_films(colorizer, folder, out, strength))
+
+    assert run() == {"film.mp4": "done", "bad.mp4": "failed"}
+    first = result.read_bytes()
+    assert run()["film.mp4"] == "skipped"
+    assert run(0)["film.mp4"] == "done"
+    assert np.ptp(probe(result)["rgb"][0].mean(axis=(0, 1))) < 1
+    assert run()["film.mp4"] == "done"
+    assert result.read_bytes() == first
+    hint = {"x": 0.5, "y": 0.5, "color": "#4060c0", "time": 0}
+    (folder / "reels/film.hints.json").write_text(json.dumps([hint]))
+    assert run()["film.mp4"] == "done"
+    assert result.read_bytes() != first
+    assert run()["film.mp4"] == "skipped"
+    assert [path.name for path in result.parent.iterdir()] == ["film.mp4"]
+
+
+def test_films_give_way_to_other_files_and_to_each_other(folder, colorizer, tmp_path):
+    reels, out = folder / "reels", tmp_path / "out"
+    shutil.copy(reels / "film.mp4", reels / "same.mkv")
+    shutil.copy(reels / "film.mp4", reels / "same.avi")
+    (out / "reels").mkdir(parents=True)
+    (out / "reels/film.mp4").write_text("mine")
+
+    report = colorize_films(colorizer, folder, out)
+
+    assert report.count("done") == 3
+    assert (out / "reels/film.mp4").read_text() == "mine"
+    names = {path.name for path in (out / "reels").iterdir()}
+    assert names == {"film.mp4", "film (2).mp4", "same.mkv", "same (2).mkv"}
+
+
+def test_films_that_were_interrupted_are_gone_on_with(
+    folder, colorizer, tmp_path, short_pieces, monkeypatch
+):
+    out = tmp_path / "out"
+    whole = colorizer.colorize_film(folder / "reels/film.mp4", tmp_path / "whole.mp4")
+    write, written = PieceWriter.write, []
+
+    def write_some(self, frame, planes):
+        if len(written) == 30:
+            raise KeyboardInterrupt
+        written.append(frame.pts)
+        write(self, frame, planes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PieceWriter, "write", write_some)
+        with pytest.raises(KeyboardInterrupt):
+            colorize_films(colorizer, folder, out)
+    assert not (out / "reels/film.mp4").exists()
+    before = threading.active_count()
+
+    report = colorize_films(colorizer, folder, out)
+
+    assert statuses(report)["film.mp4"] == "done"
+    assert packets_of(out / "reels/film.mp4") == packets_of(whole.result)
+    assert threading.active_count() <= before
+
+
+def test_what_should_be_known_of_a_film_is_in_the_report(colorizer, pan, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    content = write_film(tmp_path / "whole.mkv", pan * 5).read_bytes()
+    (source / "broken.mkv").write_bytes(content[: len(content) // 2])
+
+    report = colorize_films(colorizer, source, tmp_path / "out")
+
+    assert "1 films: 1 done, 0 skipped, 0 failed" in str(report)
+    assert "as far as it can be read" in str(report)
+
+
+def test_results_of_films_do_not_mix_with_films(folder, colorizer, tmp_path):
+    with pytest.raises(ValueError, match="is or contains the source"):
+        colorize_films(colorizer, folder, tmp_path)
+    inside = folder / "out"
+    for _ in range(2):
+        report = colorize_films(colorizer, folder, inside)
+        assert len(report) == 2
 
 
 def test_the_notebook_makes_a_film_and_shows_a_strip(run_notebook, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from tiny_networks import build_suggesting_generator
 
 PROJECT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(PROJECT.glob("notebooks/*.ipynb"))
@@ -103,15 +104,15 @@ def test_train_goes_on_and_evaluate_compares(run_notebook, tmp_path):
     assert figures.keys() == {"one", "two"}
 
 
-def test_hints_one_by_one_and_what_they_bring(
-    run_notebook, build_vivid_generator, tmp_path
-):
-    build_vivid_generator(hints=True).save(tmp_path / "generator.keras")
+def test_hints_one_by_one_and_what_they_bring(run_notebook, tmp_path):
+    build_suggesting_generator().save(tmp_path / "generator.keras")
     tiny = {"weights": "generator.keras", "photos": "sample", "counts": [0, 2]}
 
     notebook = run_notebook("06_hints", **tiny, limit=2, output="out")
 
     assert "   2 hints: " in printed(notebook)
-    assert pictures(notebook) == 2
+    assert pictures(notebook) == 4
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert made == {"portrait.jpg", "curve.json", "curve.png", "hints.png"}
+    assert made == {"portrait.jpg", "curve.json"} | {
+        f"{name}.png" for name in ("curve", "hints", "likely", "variants")
+    }

@@ -20,6 +20,7 @@ def export_network(generator, path, source=""):
     """Writes a generator as OpenVINO's files, for `network.Network`.
 
     The exported graph ends in chroma: the gamut rule is a matter of the full size.
+    A second output, `likely`, stays as it is.
 
     Args:
         generator: a functional Keras model; see `Colorizer`.
@@ -42,10 +43,13 @@ def export_network(generator, path, source=""):
             inputs = [
                 keras.Input(batch_shape=x.shape, name=x.name) for x in generator.inputs
             ]
-            rgb = generator(inputs if len(inputs) > 1 else inputs[0])
-            to_chroma = keras.Model(inputs, rgb_to_chroma(rgb))
+            outputs = generator(inputs if len(inputs) > 1 else inputs[0])
+            rgb, *likely = outputs if isinstance(outputs, list) else [outputs]
+            to_chroma = keras.Model(inputs, [rgb_to_chroma(rgb), *likely])
             to_chroma.export(str(file), format="openvino", verbose=False)
             model = openvino.Core().read_model(file)
+            for leftover in model.get_results()[1 + len(likely) :]:
+                model.remove_result(leftover)  # sizes, of the attention's reshaping
         except Exception as error:  # a model may fail in any way
             raise ExportError(f"The generator cannot be exported: {error}") from error
         model.set_rt_info(str(stride), [FACTS, "stride"])

@@ -6,6 +6,7 @@ import numpy as np
 from keras import layers, ops
 
 from colorizer_tf.color import join_luma_chroma
+from colorizer_tf.suggestions import CHROMA_BINS
 from colorizer_tf.training import keras
 from colorizer_tf.training.encoder import build_encoder, freeze_early_layers
 
@@ -104,6 +105,33 @@ def scale_chroma(generator, factor, knee):
     gray, *_ = generator.inputs
     rgb = join_luma_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
     return keras.Model(generator.input, rgb, name=generator.name)
+
+
+def add_likely(generator, width=128):
+    """Returns a generator with a second output: which colors are likely at a place.
+
+    Zhang, Isola and Efros, "Colorful image colorization" (2016). The new layers read
+    the features that the chroma comes from. Their gradient stops there: training
+    them leaves the colors as they are.
+
+    Args:
+        generator: a model by `build_generator` or `scale_chroma`. Layers are shared.
+        width: channels of the new convolution.
+
+    Returns:
+        A functional `keras.Model` to RGB (B, H, W, 3) and `likely`, the
+        probabilities of `suggestions.CHROMA_BINS`, (B, H / 4, W / 4, bins).
+    """
+    features = ops.stop_gradient(generator.get_layer("chroma").input)
+    x = layers.Conv2D(
+        width, 3, padding="same", activation="relu", name="likely_features"
+    )(features)
+    likely = layers.Conv2D(
+        len(CHROMA_BINS), 1, activation="softmax", dtype="float32", name="likely"
+    )(x)
+    return keras.Model(
+        generator.input, [generator.outputs[0], likely], name=generator.name
+    )
 
 
 def build_discriminator(width=64, name="discriminator"):

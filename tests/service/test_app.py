@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import io
 import os
 import re
@@ -11,7 +12,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 import zlib
 
@@ -22,6 +22,7 @@ from PIL import Image
 from colorizer_tf.colorizer import Colorizer
 from colorizer_tf.hints import parse_hints
 from colorizer_tf.photos import PhotoError, read_gray
+from colorizer_tf.training.export import export_network
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
@@ -383,8 +384,8 @@ def test_nothing_of_a_photo_is_logged_but_size_and_time(service, caplog):
 
 @pytest.fixture(scope="module")
 def weights(build_vivid_generator, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "generator.keras"
-    build_vivid_generator().save(path)
+    path = tmp_path_factory.mktemp("weights") / "generator.xml"
+    export_network(build_vivid_generator(), path)
     return str(path)
 
 
@@ -397,18 +398,16 @@ def test_sigterm_finishes_what_was_accepted(weights, tmp_path):
     run = subprocess.Popen(
         [*command, "--weights", weights],
         stderr=subprocess.PIPE,
-        # Without what TensorFlow compiles in the temporary folder.
+        # Nothing of a photo is left in it.
         env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
-    end = time.monotonic() + 120
-    while True:
-        try:
-            httpx.get(f"{url}/health")
-            break
-        except httpx.TransportError:
-            assert run.poll() is None and time.monotonic() < end
-            time.sleep(0.2)
 
+    def answers():
+        assert run.poll() is None
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}/health").is_success
+
+    wait_for(answers, 120)
     # They take longer to colorize than to send.
     photos = [encode((1000, 1500), seed) for seed in range(8)]
 

@@ -82,7 +82,6 @@ def test_each_photo_has_its_own_and_a_reload_keeps_it(open_page, photos):
     assert used.dots.count() == 0
     used.set(0.6, 0.7, RED)
     used.set(0.3, 0.7, RED)
-    page.wait_for_timeout(200)
 
     page.reload()
     page.wait_for_selector("body.ready")
@@ -184,7 +183,6 @@ def test_a_photo_is_removed_and_put_back(open_page, photos):
     assert page.inner_text("#name") == "scan.tif"
     page.click("#clear-button")
     page.wait_for_selector("body.empty")
-    page.wait_for_timeout(200)
     page.reload()
     page.wait_for_selector("body.ready.empty")
 

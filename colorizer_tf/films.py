@@ -1,0 +1,78 @@
+"""All films below a folder, in the account that its photos are in."""
+
+import logging
+from pathlib import Path
+
+from colorizer_tf.account import RECORD, Account
+from colorizer_tf.film import ending_for, replace_film
+from colorizer_tf.film_hints import find_films, read_film_hints
+from colorizer_tf.folder import check_destination, describe
+from colorizer_tf.painting import check_strength
+from colorizer_tf.photos import PhotoError
+from colorizer_tf.places import Folder
+from colorizer_tf.report import Report
+
+_log = logging.getLogger(__name__)
+
+
+def colorize_films(colorizer, source, destination, strength=1.0):
+    """Colorizes all films below a folder into the same tree of folders, one by one.
+
+    Names, hints and what is skipped are as `folder.colorize_folder` has them for
+    photos. A film that was broken off by a kill goes on where it was.
+
+    Args:
+        colorizer: a `Colorizer`.
+        source, destination: folders; the destination may lie inside the source.
+        strength: scales the color; 0 gives gray films.
+
+    Returns:
+        A `Report`, with what should be known of films that are done.
+
+    Raises:
+        OSError: the destination cannot be made, or not written to.
+        ValueError: the destination is the source, or contains it.
+    """
+    check_strength(strength)
+    source, destination = Folder(source), Folder(destination)
+    check_destination(source, destination)
+    inside = source.find_inside(destination)
+    names = [
+        name for name in find_films(source.path) if not name.startswith(f"{inside}/")
+    ]
+    destination.make()
+    account = Account(source, destination, describe(colorizer, strength))
+    report = Report(source, destination, names, "films")
+    with open(destination.path / RECORD, "a", encoding="utf-8") as record:
+
+        def note(claim, finished):
+            record.write(account.line(claim, finished))
+            record.flush()
+
+        record.write("\n")  # ends half a line, left by a kill
+        for number, name in enumerate(names):
+            try:
+                claim = account.claim(name, ending_for(name))
+                report.set(number, "failed", result=claim.result)
+                if account.is_done(claim):
+                    report.set(number, "skipped")
+                    continue
+                notes = _colorize(colorizer, source, destination, claim, strength, note)
+                report.set(number, "done", notes)
+            except Exception as error:
+                if not isinstance(error, OSError | ValueError | PhotoError):
+                    _log.exception("%s cannot be colorized", source.locate(name))
+                reason = str(error) or type(error).__name__
+                report.set(number, "failed", reason)
+    return report
+
+
+def _colorize(colorizer, source, destination, claim, strength, note):
+    """Colorizes a film; returns what a person should know of it."""
+    hints = read_film_hints(source.locate(claim.hints)) if claim.hints else ()
+    result = Path(destination.locate(claim.result))
+    result.parent.mkdir(parents=True, exist_ok=True)
+    note(claim, False)
+    film = replace_film(colorizer, source.locate(claim.photo), result, strength, hints)
+    note(claim, True)
+    return f"{result}: {'; '.join(film.notes)}" if film.notes else ""
