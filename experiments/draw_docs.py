@@ -17,7 +17,7 @@ import skimage.data
 
 import colorizer_tf as ct
 from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
-from colorizer_tf.painting import paint_chroma
+from colorizer_tf.painting import fit_chroma, paint
 
 PROJECT = Path(__file__).resolve().parents[1]
 JPEG = {"dpi": 110, "pil_kwargs": {"quality": 85, "optimize": True}}
@@ -132,11 +132,10 @@ def draw_full_size():
 
     predicted = resize(chroma, small)
     bilinear = resize(predicted, (width, height), cv2.INTER_LINEAR)
-    painted = paint_chroma(
-        ct.to_gray(photo),
-        resize(luma[..., 0], working),
-        resize(predicted, working, cv2.INTER_LINEAR),
+    slope, offset = fit_chroma(
+        resize(luma[..., 0], working), resize(predicted, working, cv2.INTER_LINEAR)
     )
+    painted = paint(ct.to_gray(photo), slope, offset)
     part = np.s_[190:310, 250:420]
     row = [rgb[part], join_luma_chroma(luma, bilinear)[part], painted[part]]
     return ct.plot_rows([row], ("original", "bilinear", "along the edges of the luma"))
