@@ -61,6 +61,7 @@ def blocks(language, pages):
 def commands():
     for block, code in blocks("sh", PAGES):
         for line in code.replace("\\\n", " ").splitlines():
+            line = re.sub(r"^[A-Z_]+=\S+ ", "", line)
             if words := shlex.split(line, comments=True):
                 yield block, tuple(words)
 
