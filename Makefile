@@ -2,12 +2,14 @@
 #           a generator trained on the sample, and evaluated
 # make test: everything set up, a browser too where that can be, lint and tests
 # make photos: the project's own photos, downloaded to data/photos
+# make lock: the versions of all packages, in constraints.txt
+# make docs: the documentation as a site, in site/; a warning is an error
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 RUN = runs/sample
 
-.PHONY: run test browser photos clean
+.PHONY: run test browser photos docs lock clean
 
 run: $(VENV)/installed
 	mkdir -p $(RUN)
@@ -23,6 +25,7 @@ run: $(VENV)/installed
 test: $(VENV)/installed browser
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/ty check --python $(BIN)/python
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of the page want Chromium; without it they are skipped and say so.
@@ -37,14 +40,25 @@ browser:
 photos: $(VENV)/installed
 	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"
 
-# uv takes a tenth of pip's time; where it cannot be had, or fails, pip does it.
-$(VENV)/installed: requirements.txt pyproject.toml
+docs: $(VENV)/installed
+	$(BIN)/python docs/build.py
+	$(BIN)/zensical build --clean --strict
+
+# uv takes a tenth of pip's time. If it fails, pip installs the newest versions.
+$(VENV)/installed: requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv \
-		&& $(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]" \
+		&& $(BIN)/uv pip install --quiet --python $(BIN)/python \
+			--constraint constraints.txt --editable ".[dev]" \
 		|| { echo "uv failed: pip installs instead, which takes minutes."; \
 			$(BIN)/python -m pip install --quiet --editable ".[dev]"; }
 	touch $@
+
+# These are the versions that .venv gets.
+lock: $(VENV)/installed
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+		--custom-compile-command "make lock" --extra dev pyproject.toml \
+		--output-file constraints.txt
 
 clean:
 	rm -rf $(VENV)

@@ -37,6 +37,7 @@ from .training.encoder import build_encoder
 from .training.export import export_generator
 from .training.gan import ColorizationGAN
 from .training.models import build_discriminator, build_generator
+from .training.prepare import gather_photos, start_run
 from .training.runs import (
     find_runs,
     open_run,
@@ -69,6 +70,7 @@ __all__ = [
     "find_runs",
     "format_hints",
     "format_measures",
+    "gather_photos",
     "gray_sample",
     "load_split",
     "make_dataset",
@@ -88,6 +90,7 @@ __all__ = [
     "sample_hints",
     "sample_split",
     "split_photos",
+    "start_run",
     "survey",
     "survey_photos",
     "to_gray",

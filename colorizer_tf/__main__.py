@@ -5,9 +5,12 @@ import contextlib
 import importlib
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from colorizer_tf import __version__
+
+MAX_VARIANTS = 12
 
 
 def main(arguments=None):
@@ -91,6 +94,13 @@ def _add_colorize(commands):
         "NAME.hints.json beside a photo)",
     )
     colorize.add_argument(
+        "--variants",
+        type=_count,
+        metavar="COUNT",
+        help="write several results of a photo, which differ where the network is in "
+        "doubt: NAME (1).jpg, NAME (2).jpg, ...",
+    )
+    colorize.add_argument(
         "--ray",
         nargs="?",
         const="local",
@@ -122,6 +132,12 @@ def _add_serve(commands):
     serve.set_defaults(command=_serve)
 
 
+def _count(text):
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_VARIANTS:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {MAX_VARIANTS}")
+    return int(text)
+
+
 def _port(text):
     if not text.isdecimal() or int(text) >= 2**16:
         raise argparse.ArgumentTypeError(f"{text} is no port: they end at 65535")
@@ -129,11 +145,15 @@ def _port(text):
 
 
 def _colorize(options):
+    # What Pillow says of odd files would stand between the progress and the report.
+    warnings.filterwarnings("ignore", module="PIL")
     if options.hints and (options.ray or Path(options.source).is_dir()):
         raise ValueError(
             "--hints is for a photo: in a folder, those in NAME.hints.json beside a "
             "photo are taken."
         )
+    if options.variants and (options.ray or not Path(options.source).is_file()):
+        raise ValueError("--variants is for a photo.")
     for place in (options.source, options.destination):
         if "://" in place and not options.ray:
             raise ValueError(
@@ -151,15 +171,20 @@ def _colorize(options):
         )
     films = _find_films(source)
     if films and source.is_file():
+        if options.variants:
+            raise ValueError("--variants is for a photo, not for a film.")
         return _colorize_film(options)
     hints = _read_hints(options.hints) if options.hints else ()
     colorizer = _load(options.weights, **_size(options))
     if source.is_file():
-        print(
-            colorizer.colorize_file(
-                source, options.destination, options.strength, hints
+        settings = options.strength, hints
+        if options.variants:
+            paths = colorizer.colorize_variants(
+                source, options.destination, options.variants, *settings
             )
-        )
+        else:
+            paths = [colorizer.colorize_file(source, options.destination, *settings)]
+        print("\n".join(map(str, paths)))
         return 0
     failed = 0
     if not films or _has_photos(source):

@@ -198,17 +198,44 @@ class Colorizer:
             PhotoError: the photo cannot be read, or the result not written.
             FileExistsError: there is such a file.
         """
-        source, destination = Path(source), Path(destination)
-        if destination.is_dir() or not destination.suffix:
-            destination = destination / source.name
-        if destination.exists():
-            raise FileExistsError(
-                f"{destination} is there already: name another file, or remove it."
-            )
-        photo = prepare(self, read_gray(source), strength, hints)
+        destination = _name_result(source, destination)
+        _check_free(destination)
+        self._write(read_gray(source), destination, strength, hints)
+        return destination
+
+    def colorize_variants(self, source, destination, count=4, strength=1.0, hints=()):
+        """Writes the `variants` of a photo file.
+
+        Args:
+            source, strength, hints: as for `colorize_file`.
+            destination: "colors.jpg" gives "colors (1).jpg", "colors (2).jpg" and so
+                on; the first is what `colorize_file` gives.
+            count: of results, at most.
+
+        Returns:
+            The paths of the results.
+
+        Raises:
+            PhotoError, FileExistsError: as `colorize_file`.
+            ValueError: the generator has no output `likely`.
+        """
+        destination = _name_result(source, destination)
+        paths = [
+            destination.with_stem(f"{destination.stem} ({number})")
+            for number in range(1, count + 1)
+        ]
+        for path in paths:
+            _check_free(path)
+        photo = read_gray(source)
+        variants = self.find_variants(photo.gray, count, hints)
+        for path, more in zip(paths, variants, strict=False):
+            self._write(photo, path, strength, [*hints, *more])
+        return paths[: len(variants)]
+
+    def _write(self, source, destination, strength, hints):
+        photo = prepare(self, source, strength, hints)
         predict(self, [photo])
         photo.write(destination)
-        return destination
 
     def colorize_folder(self, source, destination, strength=1.0, extension=None):
         """Colorizes all photos below a folder; see `folder.colorize_folder`."""
@@ -330,6 +357,20 @@ class Colorizer:
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
+
+
+def _name_result(source, destination):
+    destination = Path(destination)
+    if destination.is_dir() or not destination.suffix:
+        return destination / Path(source).name
+    return destination
+
+
+def _check_free(path):
+    if path.exists():
+        raise FileExistsError(
+            f"{path} is there already: name another file, or remove it."
+        )
 
 
 def _stack_hints(hints, batch):

@@ -1,7 +1,9 @@
 """Photo files: read whatever they are, and written."""
 
 import contextlib
+import functools
 import io
+import logging
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,13 +32,9 @@ from colorizer_tf.sixteen_bit import (
 )
 
 QUALITY = 95
-# Which is why Pillow need not warn of less. Not by `catch_warnings` around a file:
-# that is one for all threads.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-# White-is-zero TIFFs of 16 bits, which Pillow opens in the other byte order only.
-TiffImagePlugin.OPEN_INFO.setdefault(
-    (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
-)
+# What a damaged file may cause, but more often our own mistake.
+_BUGS = AssertionError, AttributeError, LookupError, NameError, TypeError
+_log = logging.getLogger(__name__)
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
@@ -64,6 +62,17 @@ class GrayPhoto:
     metadata: dict = field(default_factory=dict)
 
 
+@functools.cache
+def _set_up_pillow():
+    # `MAX_PIXELS` is the limit: Pillow need not warn of less. Not by
+    # `catch_warnings` around a file: that is one for all threads.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    # White-is-zero TIFFs of 16 bits, which Pillow opens in the other byte order only.
+    TiffImagePlugin.OPEN_INFO.setdefault(
+        (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
+    )
+
+
 @contextlib.contextmanager
 def open_photo(path, formats=None):
     """Opens a photo with Pillow, in a `with` statement that speaks in `PhotoError`.
@@ -77,6 +86,7 @@ def open_photo(path, formats=None):
             raised within the statement.
         PhotoTooLargeError: it has more than `MAX_PIXELS`, 134 million.
     """
+    _set_up_pillow()
     try:
         # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
         with open(path, "rb") as file, Image.open(file, formats=formats) as image:
@@ -91,6 +101,8 @@ def open_photo(path, formats=None):
         reason = "it is no JPEG, PNG, TIFF, WebP or BMP"
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
     except Exception as error:  # damaged files make Pillow raise of all kinds
+        if isinstance(error, _BUGS):
+            _log.exception("%s cannot be read as a photo", path)
         reason = str(error) or type(error).__name__
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
 
@@ -248,8 +260,14 @@ def write_jpeg_planes(path, luma, cb, cr, source):
     """
     path = Path(path)
     try:
-        planes = map(np.ascontiguousarray, (luma, cb, cr))
-        encoded = simplejpeg.encode_jpeg_yuv_planes(*planes, QUALITY)
+        luma, cb, cr = map(np.ascontiguousarray, (luma, cb, cr))
+        height, width = luma.shape
+        bottom, right = height % 2, width % 2
+        if bottom or right:  # the encoder reads a row and a column more of the luma
+            luma = cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        encoded = simplejpeg.encode_jpeg_yuv_planes(
+            luma[:height, :width], cb, cr, QUALITY
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, sync=False) as temporary:
             with open(temporary, "wb") as file:

@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parent.parent
 def checkout(tmp_path_factory):
     """A copy of the project that may be written to, whatever holds for the project."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("colorizer_tf", "notebooks"):
+    for name in ("colorizer_tf", "examples", "notebooks"):
         shutil.copytree(
             PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from tiny_networks import build_suggesting_generator
 
 PROJECT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(PROJECT.glob("notebooks/*.ipynb"))
@@ -36,14 +37,41 @@ def test_notebook_is_clean_and_has_parameters(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ru.md", "Makefile"])
-def test_papermill_lines_name_parameters_that_exist(name):
-    text = (PROJECT / name).read_text().replace("\\\n", " ")
+def known_parameters(name):
+    """Those of the tagged cell, and those of the cell after it in 02_train."""
+    path = PROJECT / f"notebooks/{name}.ipynb"
+    known = set(papermill.inspect_notebook(path))
+    cells = nbformat.read(path, as_version=4).cells
+    (others,) = [c.source for c in cells if c.source.startswith("others = {")] or [""]
+    known |= set(re.findall(r'^    "(\w+)":', others, re.MULTILINE))
+    return known | set(re.findall(r'globals\(\)\.get\("(\w+)"', others))
+
+
+COMMANDS = [PROJECT / "Makefile", *PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.name)
+def test_papermill_lines_name_parameters_that_exist(path):
+    text = path.read_text("utf-8").replace("\\\n", " ")
     lines = re.findall(r"papermill .*?notebooks/(\w+)\.ipynb(.*)", text)
-    assert lines
     for notebook, options in lines:
-        known = papermill.inspect_notebook(PROJECT / f"notebooks/{notebook}.ipynb")
-        assert set(re.findall(r"-[pry] (\w+)", options)) <= known.keys()
+        assert set(re.findall(r"-[pry] (\w+)", options)) <= known_parameters(notebook)
+
+
+def test_a_misspelt_parameter_would_be_seen():
+    assert "g_learning_rate" in known_parameters("02_train")
+    assert "picture_every" in known_parameters("02_train")
+    assert "g_lerning_rate" not in known_parameters("02_train")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_asks_for_eight_parameters_at_most(path):
+    assert len(papermill.inspect_notebook(path)) <= 8
+
+
+def test_quickstart_shows_a_photo_in_color(run_notebook):
+    notebook = run_notebook("00_quickstart")
+    assert pictures(notebook) == 2
 
 
 def test_explore_shows_photos(run_notebook):
@@ -76,15 +104,15 @@ def test_train_goes_on_and_evaluate_compares(run_notebook, tmp_path):
     assert figures.keys() == {"one", "two"}
 
 
-def test_hints_one_by_one_and_what_they_bring(
-    run_notebook, build_vivid_generator, tmp_path
-):
-    build_vivid_generator(hints=True).save(tmp_path / "generator.keras")
+def test_hints_one_by_one_and_what_they_bring(run_notebook, tmp_path):
+    build_suggesting_generator().save(tmp_path / "generator.keras")
     tiny = {"weights": "generator.keras", "photos": "sample", "counts": [0, 2]}
 
     notebook = run_notebook("06_hints", **tiny, limit=2, output="out")
 
     assert "   2 hints: " in printed(notebook)
-    assert pictures(notebook) == 2
+    assert pictures(notebook) == 4
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert made == {"astronaut.jpg", "curve.json", "curve.png", "hints.png"}
+    assert made == {"portrait.jpg", "curve.json"} | {
+        f"{name}.png" for name in ("curve", "hints", "likely", "variants")
+    }

@@ -1,8 +1,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 
 import colorizer_tf as ct
+from colorizer_tf.__main__ import main
 from colorizer_tf.color import ciede2000, join_luma_chroma, rgb_to_chroma
 from colorizer_tf.network import KerasNetwork, Network
 from colorizer_tf.suggestions import (
@@ -110,22 +113,20 @@ def test_the_second_output_leaves_the_colors_as_they_are(likely_generator, tmp_p
     np.testing.assert_allclose(likely, on_keras, atol=1e-5)
 
 
-def test_training_the_second_output_reaches_no_other_layer(likely_generator):
+def test_the_gradient_of_the_second_output_reaches_no_other_layer(likely_generator):
     _, whole = likely_generator
-    head = keras.Model(whole.input, whole.outputs[1])
-    before = {weights.path: weights.numpy() for weights in head.trainable_variables}
-    head.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy")
-    target = np.zeros((1, 8, 8, len(CHROMA_BINS)), np.float32)
-    target[..., 5] = 1
-    inputs = [np.ones((1, 32, 32, 1)), np.zeros((1, 8, 8, 3))]
-    head.fit(inputs, target, verbose=0)
-    moved = {
-        weights.path.split("/")[0]
-        for weights in head.trainable_variables
-        if np.abs(weights.numpy() - before[weights.path]).max() > 0
+    with tf.GradientTape() as tape:
+        likely = whole([tf.ones((1, 32, 32, 1)), tf.zeros((1, 8, 8, 3))])[1]
+        loss = tf.reduce_sum(likely[..., 5])
+    variables = whole.trainable_variables
+    reached = {
+        variable.path.split("/")[0]
+        for variable, gradient in zip(
+            variables, tape.gradient(loss, variables), strict=True
+        )
+        if gradient is not None
     }
-    assert moved
-    assert all(name.startswith("likely") for name in moved)
+    assert reached == {"likely", "likely_features"}
 
 
 def test_the_colorizer_suggests_and_varies(likely_generator):
@@ -151,3 +152,25 @@ def test_a_generator_without_it_says_so(build_vivid_generator):
     ):
         with pytest.raises(ValueError, match="suggests no colors"):
             ask()
+
+
+def test_the_command_writes_variants(likely_generator, tmp_path, capsys):
+    _, whole = likely_generator
+    whole.save(tmp_path / "generator.keras")
+    photo = np.random.default_rng(1).integers(0, 255, (90, 70), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "old.png")
+    command = ["colorize", str(tmp_path / "old.png"), str(tmp_path / "new.png")]
+    command += ["--weights", str(tmp_path / "generator.keras"), "--variants", "3"]
+
+    assert main(command) == 0
+
+    paths = [tmp_path / f"new ({number}).png" for number in (1, 2, 3)]
+    written = [path for path in paths if path.exists()]
+    assert capsys.readouterr().out.split("\n")[:-1] == [str(path) for path in written]
+    results = [ct.read_photo(path).astype(int) for path in written]
+    assert len(results) >= 2
+    assert np.abs(results[0] - results[1]).max() > 10
+    assert main(command) == 1
+    assert "is there already" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command[:-1], "13"])

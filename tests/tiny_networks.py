@@ -1,9 +1,11 @@
 """Networks as the library builds them, at a size that tests can afford."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from colorizer_tf.color import join_luma_chroma
+from colorizer_tf.suggestions import CHROMA_BINS
 from colorizer_tf.training.models import apply_conv, embed_hints, upsample_bilinear
 
 
@@ -38,6 +40,18 @@ def build_obedient_generator():
     )
     chroma = layers.UpSampling2D(4)(chroma)
     return keras.Model([gray, hints], join_luma_chroma(gray, chroma))
+
+
+def build_suggesting_generator():
+    """An obedient one that takes red and blue for likely, everywhere."""
+    generator = build_obedient_generator()
+    gray, hints = generator.inputs
+    probabilities = np.zeros(len(CHROMA_BINS), np.float32)
+    for chroma, probability in (((-0.1, 0.3), 0.6), ((0.3, -0.1), 0.4)):
+        distance = np.square(CHROMA_BINS - np.float32(chroma)).sum(axis=1)
+        probabilities[distance.argmin()] = probability
+    likely = keras.ops.zeros_like(hints[..., :1]) + probabilities
+    return keras.Model([gray, hints], [generator.output, likely])
 
 
 def build_tiny_discriminator():

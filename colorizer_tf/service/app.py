@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -26,6 +27,8 @@ from starlette.exceptions import HTTPException
 from colorizer_tf.hints import MOST_HINTS, HintError, parse_hints
 from colorizer_tf.service.middleware import (
     COLORIZE,
+    SUGGEST,
+    VARIANTS,
     IdleTimeoutProtocol,
     LimitsMiddleware,
     error_response,
@@ -35,17 +38,20 @@ from colorizer_tf.service.validation import Limits, RequestError
 from colorizer_tf.sixteen_bit import MAX_PIXELS
 
 MEDIA_TYPES = {
-    ".bmp": "image/bmp",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".png": "image/png",
     ".tif": "image/tiff",
     ".webp": "image/webp",
+    ".bmp": "image/bmp",
     ".zip": "application/zip",
 }
 FORMATS = ("jpg", "png", "tif", "webp", "bmp")
 FIELDS = ("photo", "strength", "hints", "format", "longest_side")
+SUGGEST_FIELDS = ("photo", "x", "y", "hints")
+VARIANTS_FIELDS = ("photo", "count", "hints")
 MAX_STRENGTH = 10
+MAX_VARIANTS = 12
 CHUNK_BYTES = 2**16
 STATIC = Path(__file__).parent / "static"
 # As the page /docs understands it, which makes of it a button to choose files.
@@ -54,7 +60,7 @@ _FILES_SCHEMA = WithJsonSchema(
 )
 # And these are fields that it leaves empty until somebody fills them.
 _FORMAT_SCHEMA = WithJsonSchema({"type": "string", "enum": ["", *FORMATS]})
-_SIDE_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1})
+_SIDE_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "examples": [""]})
 _log = logging.getLogger("uvicorn.error")
 
 
@@ -93,6 +99,7 @@ def build_app(colorizer, limits=None):
     app.exception_handler(RequestValidationError)(_handle_validation_error)
     app.exception_handler(HTTPException)(_handle_http_error)
     _add_api(app, store)
+    _add_suggestions(app, store)
     _add_state(app, store)
     _add_docs(app)
     _add_page(app)
@@ -164,7 +171,7 @@ def _add_api(app, store):
     ):
         """Colorizes a photo, or several."""
         start = time.perf_counter()
-        _refuse_unknown(request.query_params, await request.form())
+        _refuse_unknown(request.query_params, await request.form(), FIELDS)
         options = {
             "photo_format": format,
             "strength": strength,
@@ -188,6 +195,76 @@ def _add_api(app, store):
         return response
 
 
+_Fraction = Annotated[
+    float, Form(ge=0, le=1, description="Of the upright photo's width, or height")
+]
+_SetHints = Annotated[
+    str, Form(description="Colors that are set already, as for /api/colorize")
+]
+
+
+def _add_suggestions(app, store):
+    turn, responses = (
+        asyncio.Semaphore(1),
+        {
+            400: _describe_error("Not a photo, or a damaged one"),
+            413: _describe_error("Too large, in bytes or pixels"),
+            422: _describe_error(
+                "A wrong parameter, or a generator that suggests none"
+            ),
+        },
+    )
+
+    async def ask(request, photo, fields, work):
+        """Calls `work` with a gray photo, one photo at a time."""
+        _refuse_unknown(request.query_params, await request.form(), fields)
+        if not store.queue.colorizer.network.suggests:
+            reason = "This generator suggests no colors."
+            raise RequestError(422, "no_suggestions", reason)
+        async with turn:
+            return await run_in_threadpool(store.look_at, photo, work)
+
+    @app.post(SUGGEST, tags=["photos"], responses=responses)
+    async def suggest(
+        request: Request,
+        photo: UploadFile,
+        x: _Fraction,
+        y: _Fraction,
+        hints: _SetHints = "",
+    ):
+        """Colors that are likely at a place of a photo, the most probable first."""
+        given = _parse_hints(hints, 1)
+        colors = await ask(
+            request,
+            photo,
+            SUGGEST_FIELDS,
+            lambda gray: store.queue.colorizer.suggest(gray, x, y, hints=given),
+        )
+        return {
+            "colors": [
+                {"color": color, "probability": round(probability, 4)}
+                for color, probability in colors
+            ]
+        }
+
+    @app.post(VARIANTS, tags=["photos"], responses=responses)
+    async def variants(
+        request: Request,
+        photo: UploadFile,
+        count: Annotated[int, Form(ge=1, le=MAX_VARIANTS)] = 4,
+        hints: _SetHints = "",
+    ):
+        """Other results that a photo could have, each as the hints that give it."""
+        given = _parse_hints(hints, 1)
+        found = await ask(
+            request,
+            photo,
+            VARIANTS_FIELDS,
+            lambda gray: store.queue.colorizer.find_variants(gray, count, given),
+        )
+        return {"variants": [[asdict(hint) for hint in more] for more in found]}
+
+
 def _add_state(app, store):
     limits = store.limits
 
@@ -196,6 +273,7 @@ def _add_state(app, store):
         """What the service takes: whether hints, and how much at a time."""
         return {
             "hints": MOST_HINTS if store.queue.colorizer.takes_hints else 0,
+            "suggestions": store.queue.colorizer.network.suggests,
             "formats": FORMATS,
             "photo_bytes": limits.photo_bytes,
             "pixels": MAX_PIXELS,
@@ -246,10 +324,10 @@ def _add_page(app):
         return FileResponse(STATIC / "index.html")
 
 
-def _refuse_unknown(query, form):
+def _refuse_unknown(query, form, fields):
     """Raises for a parameter that is misspelt, or not where it belongs."""
-    known = f"The fields of the form are {', '.join(FIELDS)}."
-    unknown = [name for name in form if name not in FIELDS]
+    known = f"The fields of the form are {', '.join(fields)}."
+    unknown = [name for name in form if name not in fields]
     if query:
         reason = f"Nothing is taken from the query: {', '.join(query)}. {known}"
     elif unknown:

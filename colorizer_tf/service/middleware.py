@@ -17,8 +17,10 @@ CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER_SECONDS = 5
 # Of requests without photos.
 MAX_OTHER_BYTES = 2**16
-COLORIZE = "/api/colorize"
-_ROUTES = (COLORIZE, "/api/about", "/health", "/metrics", "/docs", "/openapi.json")
+COLORIZE, SUGGEST, VARIANTS = "/api/colorize", "/api/suggest", "/api/variants"
+_TAKE_PHOTOS = COLORIZE, SUGGEST, VARIANTS
+_STATE = "/api/about", "/health", "/metrics", "/docs", "/openapi.json"
+_ROUTES = *_TAKE_PHOTOS, *_STATE
 _FOLDERS = ("/static/", "/docs/scripts/")
 # The page has no script and no style but those in its own files, and asks this
 # service alone. /docs has some within the page.
@@ -112,7 +114,7 @@ class LimitsMiddleware:
         path = scope["path"]
         if path not in ("/", *_ROUTES) and not path.startswith(_FOLDERS):
             return error_response(404, "not_found", "There is nothing here.")
-        method = "POST" if path == COLORIZE else "GET"
+        method = "POST" if path in _TAKE_PHOTOS else "GET"
         if scope["method"] != method:
             reason = f"This address takes {method}."
             return error_response(405, "wrong_method", reason, {"Allow": method})
@@ -122,7 +124,8 @@ class LimitsMiddleware:
         return None
 
     def max_body_bytes(self, path):
-        return self.limits.request_bytes if path == COLORIZE else MAX_OTHER_BYTES
+        takes_photos = path in _TAKE_PHOTOS
+        return self.limits.request_bytes if takes_photos else MAX_OTHER_BYTES
 
     def too_large_detail(self, path):
         most = self.max_body_bytes(path)

@@ -364,6 +364,27 @@ class JobStore:
             raise RequestError(503, "full", reason) from error
         return jobs
 
+    def look_at(self, upload, work):
+        """Returns what a function says of a client's photo.
+
+        Args:
+            upload: a `fastapi.UploadFile`.
+            work: takes the gray photo, uint8 or uint16 (H, W).
+
+        Raises:
+            RequestError: it is no photo, a damaged one, or too large.
+        """
+        name = safe_name(upload.filename)
+        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            shutil.copyfileobj(upload.file, file, 2**20)
+            file.flush()
+            check_photo(file.name, name, None, None, self.limits)
+            try:
+                gray = read_gray(file.name).gray
+            except PhotoError as error:
+                raise _damaged(name) from error
+        return work(gray)
+
     def finish(self, job):
         """Notes in a job, whose task is done, why there is no result."""
         error = None
@@ -371,11 +392,15 @@ class JobStore:
             cancelled = job.task.future.cancelled()
             error = TaskCancelledError() if cancelled else job.task.future.exception()
         if isinstance(error, PhotoError):
-            reason = f"{job.photo} cannot be read: damaged, or of a rare kind."
-            job.error = RequestError(400, "damaged", reason)
+            job.error = _damaged(job.photo)
         elif error:
             if not isinstance(error, TaskCancelledError):
                 _log.error("A photo failed: %s", type(error).__name__)
             reason = f"{job.photo} could not be colorized."
             job.error = RequestError(500, "failed", reason)
         self.photos.labels(job.error.code if job.error else "done").inc()
+
+
+def _damaged(name):
+    reason = f"{name} cannot be read: damaged, or of a rare kind."
+    return RequestError(400, "damaged", reason)

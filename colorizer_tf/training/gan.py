@@ -131,8 +131,10 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return self.track(logs, share) | self.measure()
 
     def get_metrics_result(self):
-        """What `fit` logs of an epoch: over all photos of all replicas, where the
-        logs of the last step would be the mean of what each replica has seen."""
+        """Returns what `fit` logs of an epoch, over all photos of all replicas.
+
+        The logs of the last step would be the mean of what each replica has seen.
+        """
         active = self.trackers if self.adversarial else self.trackers[:2]
         logs = {tracker.name: tracker.result() for tracker in active}
         return logs | self.measure() if self.psnr.count > 0 else logs
@@ -178,8 +180,10 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return {"g_loss": ops.mean(error), "mse": ops.mean(squared)}
 
     def compute_losses(self, colour, generated, real_logits, fake_logits):
-        """Returns what the logs show: every loss, and the mean probabilities
-        that the discriminator gives to the real and to the generated photos."""
+        """Returns the losses, and the discriminator's mean probabilities of "real".
+
+        `p_real` is that of the real photos, `p_fake` that of the generated ones.
+        """
         logs = self.compare(colour, generated)
         ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
         adversarial = cross_entropy(ones, fake_logits)

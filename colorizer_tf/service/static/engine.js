@@ -42,6 +42,23 @@ export const colorize = (file, name, options = {}) => {
   }, options);
 };
 
+// Colours that are likely at a place of a photo: ["#rrggbb", ...].
+export const suggest = async (file, {x, y, hints = [], signal}) => {
+  const {colors} = await consult("api/suggest", {photo: file, x, y}, hints, signal);
+  return colors.map(({color}) => color);
+};
+
+// Other results that a photo could have: for each, the dots that give it.
+export const variants = async (file, {hints = [], signal}) =>
+  (await consult("api/variants", {photo: file}, hints, signal)).variants;
+
+const consult = async (path, fields, hints, signal) => {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.set(name, value);
+  form.set("hints", JSON.stringify(hints));
+  return (await ask(path, {method: "POST", body: form, signal})).json();
+};
+
 const ask = async (path, options) => {
   let response;
   try {

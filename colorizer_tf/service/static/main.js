@@ -13,7 +13,7 @@ import {language, t, use, wanted} from "./texts.js";
 const EXAMPLES = ["astronaut", "cat", "coffee"];
 const TOO_DARK = 0.04;
 const TOO_BRIGHT = 0.96;
-const MESSAGE_SECONDS = 8;
+const SECONDS = {toRead: 4, toAct: 8}; // that a message is shown
 const find = (selector) => document.querySelector(selector);
 const click = (id, act) => find(`#${id}`).addEventListener("click", act);
 
@@ -40,7 +40,8 @@ const say = (text, {action = "", act = null, stay = false} = {}) => {
   button.hidden = !action;
   button.onclick = act;
   find("#message").classList.toggle("shown", Boolean(text));
-  if (text && !stay) messageTimer = setTimeout(() => say(""), 1000 * MESSAGE_SECONDS);
+  const seconds = action ? SECONDS.toAct : SECONDS.toRead;
+  if (text && !stay) messageTimer = setTimeout(() => say(""), 1000 * seconds);
 };
 
 const reasonFor = ({name}, code) => {
@@ -67,6 +68,7 @@ const disable = (id, disabled) => {
 const showEdits = () => {
   const {hints = [], past = [], future = [], strength = 1} = photo() ?? {};
   if (chosen >= hints.length) chosen = null;
+  if (chosen === null) panel.showLikely([]);
   stage.showDots(hints, chosen);
   panel.showDots(hints);
   panel.showStrength(strength);
@@ -108,6 +110,7 @@ const showList = () => {
 
 const showChoice = () => {
   chosen = before = null;
+  forget();
   find("#name").textContent = photo()?.name ?? "";
   stage.reset();
   showEdits();
@@ -124,6 +127,59 @@ photos.addEventListener("change", ({detail}) => {
   if (detail !== photo() || !detail) return;
   showEdits();
   showStage();
+});
+
+// --- What else it could be
+
+let asking = new AbortController();
+const forget = () => {
+  asking.abort();
+  asking = new AbortController();
+  panel.showLikely([]);
+  find("#variants").replaceChildren();
+  return asking.signal;
+};
+
+// What is not had, is not shown: a suggestion is no more than that.
+const consult = async (work) => {
+  const signal = forget();
+  if (!photos.limits.suggestions || !photo()?.gray) return;
+  try {
+    await work(photo(), signal);
+  } catch (error) {
+    if (!signal.aborted && !(error instanceof engine.EngineError)) throw error;
+  }
+};
+
+const suggest = () => consult(async ({gray, hints}, signal) => {
+  const {x, y} = hints[chosen];
+  const others = hints.filter((_, at) => at !== chosen);
+  const colours = await engine.suggest(gray, {x, y, hints: others, signal});
+  if (!signal.aborted) panel.showLikely(colours);
+});
+
+click("others-button", () => consult(async (asked, signal) => {
+  const {gray, hints, strength} = asked;
+  const found = await engine.variants(gray, {hints, signal});
+  if (found.length === 1) say(t("no_others"));
+  for (const more of found.slice(1)) {
+    const options = {hints: [...hints, ...more], strength, longestSide: 320, format: "jpg", signal};
+    const {blob} = await engine.colorize(gray, "preview.jpg", options);
+    if (signal.aborted) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.ariaLabel = t("other", {number: find("#variants").children.length + 1});
+    const picture = new Image();
+    picture.src = URL.createObjectURL(blob);
+    picture.alt = "";
+    button.append(picture);
+    button.addEventListener("click", () => photos.change(asked, {hints: options.hints}));
+    find("#variants").append(button);
+  }
+}));
+
+panel.addEventListener("likely", ({detail: color}) => {
+  if (photo()?.hints[chosen]) photos.change(photo(), {hints: edit(chosen, {color})});
 });
 
 // --- Photos come and go
@@ -196,6 +252,7 @@ const set = (place) => {
   if (stage.isGrayAt(place)) stage.compare(false);
   chosen = hints.length;
   photos.change(photo(), {hints: [...hints, {...place, color: panel.colour}]});
+  suggest();
   const light = stage.brightnessAt(place);
   if (light < TOO_DARK) say(t("too_dark"));
   else if (light > TOO_BRIGHT) say(t("too_bright"));
@@ -244,6 +301,7 @@ stage.addEventListener("dot", ({detail: index}) => {
     panel.setPicking(false);
   } else {
     chosen = index;
+    suggest();
   }
   panel.setColour(photo().hints[index].color);
   showEdits();
@@ -381,7 +439,8 @@ click("stop-button", () => {
 const speak = async (name) => {
   await use(name);
   find("#language").textContent = t("switch");
-  find("#language").lang = name === "en" ? "ru" : "en";
+  const other = name === "en" ? "ru" : "en";
+  find("#language").lang = find("#language").dataset.short = other;
   showExamples();
   showList();
   showEdits();
@@ -405,5 +464,6 @@ stage.compare(true);
 await photos.restore();
 photos.limits = await engine.describe({onWait: wait});
 wait(null);
+document.body.classList.toggle("suggesting", photos.limits.suggestions);
 document.body.classList.toggle("plain", !photos.limits.hints);
 document.body.classList.add("ready");

@@ -1,7 +1,8 @@
 // The panel: the colour to set, the strength, and the dots as a list for the keyboard.
 //
 // Events: "colour" (one was picked), "strength" and "strengths" (moved, and let go),
-// "edit" (a dot: index and what is new of it), "edited" (and let go), "delete" (a dot).
+// "edit" (a dot: index and what is new of it), "edited" (and let go), "delete" (a dot),
+// "likely" (one of the colours that are likely at a dot).
 
 import {t} from "./texts.js";
 
@@ -15,6 +16,15 @@ const find = (selector) => document.querySelector(selector);
 const percent = (fraction) => Math.round(1000 * fraction) / 10;
 const fraction = (text) => Math.round(100 * Math.min(100, Math.max(0, text))) / 1e4;
 
+const makeSwatch = (colour, act) => {
+  const swatch = document.createElement("button");
+  swatch.type = "button";
+  swatch.dataset.colour = colour;
+  swatch.style.background = colour;
+  swatch.addEventListener("click", act);
+  return swatch;
+};
+
 export class Panel extends EventTarget {
   input = find("#colour-input");
   pick = find("#pick-button");
@@ -24,12 +34,8 @@ export class Panel extends EventTarget {
   constructor() {
     super();
     for (const [name, colour] of Object.entries(SWATCHES)) {
-      const swatch = document.createElement("button");
-      swatch.type = "button";
+      const swatch = makeSwatch(colour, () => this.setColour(colour, true));
       swatch.dataset.label = name;
-      swatch.dataset.colour = colour;
-      swatch.style.background = colour;
-      swatch.addEventListener("click", () => this.setColour(colour, true));
       find("#swatches").append(swatch);
     }
     this.input.addEventListener("input", () => this.setColour(this.input.value, true));
@@ -56,6 +62,19 @@ export class Panel extends EventTarget {
       swatch.ariaPressed = swatch.dataset.colour === colour;
     }
     if (told) this.tell("colour", colour);
+  }
+
+  // Colours that are likely at the dot that was set or chosen; none hides them.
+  showLikely(colours) {
+    find("#likely").hidden = !colours.length;
+    find("#likely .swatches").replaceChildren(...colours.map((colour) => {
+      const swatch = makeSwatch(colour, () => {
+        this.setColour(colour);
+        this.tell("likely", colour);
+      });
+      swatch.ariaLabel = swatch.title = colour;
+      return swatch;
+    }));
   }
 
   get picking() {

@@ -1,0 +1,145 @@
+"""Draws the pictures of the documentation, from photographs that packages carry.
+
+    python experiments/draw_docs.py docs
+
+It writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg` and
+`full_size.jpg`.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import skimage.data
+
+import colorizer_tf as ct
+from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
+from colorizer_tf.painting import fit_chroma, paint
+
+PROJECT = Path(__file__).resolve().parents[1]
+JPEG = {"dpi": 110, "pil_kwargs": {"quality": 85, "optimize": True}}
+WORKING_SIZE, CHROMA_STRIDE = 128, 4
+
+
+def main():
+    """Draws all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    pictures = (draw_portrait, draw_planes, draw_mean_color, draw_network)
+    for draw in (*pictures, draw_full_size):
+        figure = draw()
+        name = draw.__name__.removeprefix("draw_")
+        figure.savefig(folder / f"{name}.jpg", bbox_inches="tight", **JPEG)
+        plt.close(figure)
+
+
+def draw_portrait():
+    """The example portrait in gray, with automatic colors, and with hints."""
+    photo = PROJECT / "examples/portrait.jpg"
+    gray = ct.to_gray(ct.read_photo(photo))
+    hints = ct.read_hints(photo.with_suffix(".hints.json"))
+    colorizer = ct.Colorizer.pretrained()
+    hinted = colorizer.colorize(gray, hints=hints)
+    row = [gray[..., None], colorizer.colorize(gray), hinted]
+    figure = ct.plot_rows([row], ("gray", "automatic", f"{len(hints)} hints"))
+    height, width = gray.shape
+    for hint in hints:
+        place = hint.x * width, hint.y * height
+        figure.axes[2].plot(*place, "o", color=hint.color, markeredgecolor="white")
+    return figure
+
+
+def draw_planes():
+    """A color photo beside its luma and its two planes of chroma."""
+    photo = skimage.data.coffee()
+    rgb = np.float32(photo) / 255
+    luma, chroma = rgb_to_luma(rgb), rgb_to_chroma(rgb)
+    middle = np.full_like(luma, 0.5)
+    none = np.zeros_like(luma)
+    cb, cr = chroma[..., :1], chroma[..., 1:]
+    planes = (np.concatenate(pair, -1) for pair in ((cb, none), (none, cr)))
+    row = [rgb, luma, *(join_luma_chroma(middle, plane) for plane in planes)]
+    titles = ("photo", "luma Y", "chroma Cb: blue", "chroma Cr: red")
+    return ct.plot_rows([row], titles)
+
+
+def draw_network():
+    """The U-Net: what the encoder sees at each stride goes to the decoder."""
+    figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    axis.set(xlim=(-0.9, 5.1), ylim=(-4.6, 0.9))
+    axis.axis("off")
+    style = {"ha": "center", "va": "center", "fontsize": 9}
+    arrow = {"arrowstyle": "->", "color": "gray", "shrinkA": 14, "shrinkB": 14}
+    places = {"gray photo\nH × W": (0, 0), "RGB photo\nH × W": (4.2, 0)}
+    places |= {"hints\nH/4 × W/4": (2.1, -0.2)}
+    for depth, stride in enumerate((4, 8, 16, 32), 1):
+        places[f"encoder, stride {stride}"] = (0.25 * depth, -depth)
+        places[f"decoder, stride {stride}"] = (4.2 - 0.25 * depth, -depth)
+    for name, place in places.items():
+        color = "#cfe3f5" if "encoder" in name else "#f8e0c8"
+        box = {"boxstyle": "round", "edgecolor": "gray"}
+        box["facecolor"] = color if "coder" in name else "white"
+        axis.text(*place, name, bbox=box, zorder=5, **style)
+    left = [place for name, place in places.items() if "encoder" in name]
+    right = [place for name, place in places.items() if "decoder" in name]
+    chain = [(0, 0), *left, *reversed(right), (4.2, 0)]
+    links = [*pairwise(chain), *zip(left, right, strict=True)]
+    links += [((2.1, -0.2), place) for place in right]
+    for start, end in [*links, ((0, 0), (4.2, 0))]:
+        if start[1] == end[1]:  # the boxes are wide
+            start, end = (start[0] + 0.45, start[1]), (end[0] - 0.45, end[1])
+        bend = "arc3,rad=-0.2" if start[1] == end[1] == 0 else "arc3"
+        axis.annotate(
+            "", end, start, arrowprops=arrow | {"connectionstyle": bend}, zorder=1
+        )
+    axis.text(2.1, 0.75, "luma", color="gray", **style)
+    axis.text(4.55, -0.5, "chroma", color="gray", **style)
+    return figure
+
+
+def draw_mean_color():
+    """Colors of one luma that a coat may have, and the mean of them."""
+    names = ("#8c2f2b", "#2f4f8f", "#3f6b35", "#7a5230", "#6d6a3f")
+    luma = np.float32([[[0.38]]])
+    chromas = np.stack([rgb_to_chroma(ct.Hint(0, 0, name).rgb) for name in names])
+    figure, axes = plt.subplots(
+        1, len(names) + 1, figsize=(7.5, 1.5), layout="constrained"
+    )
+    for axis, chroma in zip(axes, [*chromas, chromas.mean(axis=0)], strict=True):
+        axis.imshow(join_luma_chroma(luma, chroma[None, None]))
+        axis.set(xticks=[], yticks=[])
+    axes[-1].set_title("their mean", fontsize=9)
+    axes[2].set_title("equally likely colors of one coat", fontsize=9)
+    return figure
+
+
+def draw_full_size():
+    """Real chroma of 32 pixels brought to full size: bilinearly, and along edges."""
+    photo = skimage.data.coffee()
+    rgb = np.float32(photo) / 255
+    luma, chroma = rgb_to_luma(rgb), rgb_to_chroma(rgb)
+    height, width = photo.shape[:2]
+    scale = WORKING_SIZE / min(height, width)
+    working = round(width * scale), round(height * scale)
+    small = tuple(side // CHROMA_STRIDE for side in working)
+
+    def resize(plane, size, method=cv2.INTER_AREA):
+        return cv2.resize(plane, size, interpolation=method)
+
+    predicted = resize(chroma, small)
+    bilinear = resize(predicted, (width, height), cv2.INTER_LINEAR)
+    slope, offset = fit_chroma(
+        resize(luma[..., 0], working), resize(predicted, working, cv2.INTER_LINEAR)
+    )
+    painted = paint(ct.to_gray(photo), slope, offset)
+    part = np.s_[190:310, 250:420]
+    row = [rgb[part], join_luma_chroma(luma, bilinear)[part], painted[part]]
+    return ct.plot_rows([row], ("original", "bilinear", "along the edges of the luma"))
+
+
+if __name__ == "__main__":
+    main()
