@@ -28,9 +28,9 @@ from colorizer_tf.steady import Look, follow_hints, steady
 
 # Frames that go through the network together; a chunk is looked at as a whole, and
 # four are in memory at a time.
-BATCH = 8
+BATCH = 4
 CHUNK = 24
-LARGE_CHUNK, LARGE_PIXELS = 16, 2**22
+LARGE_CHUNK, LARGE_PIXELS = 12, 3 * 2**19
 
 
 @dataclass

@@ -48,7 +48,8 @@ class Encoder:
     def options(self):
         """What the encoder is told beside what the film says."""
         if self.name == "libx264":
-            options = {"crf": "16", "preset": "medium"}
+            # Looking less far ahead takes a third of its memory away.
+            options = {"crf": "16", "preset": "medium", "rc-lookahead": "20"}
             if cv2.checkHardwareSupport(_AVX512):
                 options["x264-params"] = "asm=avx2"
             return options
