@@ -59,7 +59,10 @@ def _add_colorize(commands):
         help="a file for a photo or a film, or a folder",
     )
     colorize.add_argument(
-        "--strength", type=float, default=1.0, help="of the colour; 0 is gray (1)"
+        "--strength",
+        type=float,
+        default=1.0,
+        help="of the color that is predicted; 0 is gray, but for hints (1)",
     )
     colorize.add_argument(
         "--weights",

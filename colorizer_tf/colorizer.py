@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 
 from colorizer_tf.folder import colorize_folder
-from colorizer_tf.hints import HINT_STRIDE, correct_chroma, encode_hints
+from colorizer_tf.hints import (
+    HINT_STRIDE,
+    correct_chroma,
+    encode_hints,
+    scale_chroma,
+)
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
@@ -76,8 +81,8 @@ class Colorizer:
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
                 (H, W, 4), whose own colours and transparency are dropped.
-            strength: scales the colour that is predicted, not that of the hints;
-                but 0 gives the gray photo.
+            strength: scales the colour that is predicted, not that of the hints:
+                0 gives the gray photo, or one that hints alone colour.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -102,7 +107,7 @@ class Colorizer:
             destination: the result, in the format that its ending names; or a
                 folder, which is there or whose name has no ending, for a result
                 of the same name. What is there already is not replaced.
-            strength: scales the colour that is predicted.
+            strength: as in `colorize`.
             hints: a list of `Hint`: colours that places of the photo have.
 
         Returns:
@@ -172,13 +177,12 @@ class Colorizer:
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
-    def encode_hints(self, hints, luma, strength=1.0):
+    def encode_hints(self, hints, luma):
         """Returns what `predict_chroma` is told of a photo's hints.
 
         Args:
             hints: a list of `Hint`.
             luma: the photo, as `shrink` returns it.
-            strength: what its chroma will be scaled by.
 
         Returns:
             float32 (h', w', 3), see `hints.encode_hints`; None without hints.
@@ -193,14 +197,16 @@ class Colorizer:
                 "This generator takes no hints: train one with "
                 "build_generator(hints=True), or take the one in the package."
             )
-        return encode_hints(hints, luma, strength)
+        return encode_hints(hints, luma)
 
-    def predict_chroma(self, lumas, hints=None):
+    def predict_chroma(self, lumas, hints=None, strengths=None):
         """Runs the network on photos that share one `network_shape`.
 
         Args:
             lumas: a list of float32 (h, w), as `shrink` returns them.
             hints: for each photo what `encode_hints` returns, or None.
+            strengths: for each photo what scales the colours that are not of its
+                hints; 1 by default.
 
         Returns:
             A list of chroma (Cb, Cr), float32 (h, w, 2).
@@ -209,17 +215,29 @@ class Colorizer:
         # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
         hints = hints or [None] * len(lumas)
+        strengths = strengths or [1.0] * len(lumas)
+        chromas = self._run(batch, hints, lumas)
+        for at, (luma, cells, strength) in enumerate(
+            zip(lumas, hints, strengths, strict=True)
+        ):
+            if cells is None:
+                chromas[at] = strength * chromas[at]
+                continue
+            chromas[at], near = correct_chroma(chromas[at], cells, luma)
+            if strength != 1:  # what hints reach is what is otherwise without them
+                (own,) = self._run(batch[at : at + 1], [None], [luma])
+                chromas[at] = scale_chroma(chromas[at], near, own, strength)
+        return chromas
+
+    def _run(self, batch, hints, lumas):
         grids = _stack_hints(hints, batch) if self.takes_hints else None
         predicted = self.network(batch, grids)
         if not np.isfinite(predicted).all():
             raise ValueError("The generator must return finite RGB. Received: NaN")
-        chromas = []
-        for chroma, luma, cells in zip(predicted, lumas, hints, strict=True):
-            chroma = chroma[: len(luma), : luma.shape[1]]
-            chromas.append(
-                chroma if cells is None else correct_chroma(chroma, cells, luma)
-            )
-        return chromas
+        return [
+            chroma[: len(luma), : luma.shape[1]]
+            for chroma, luma in zip(predicted, lumas, strict=True)
+        ]
 
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
@@ -234,5 +252,4 @@ def _stack_hints(hints, batch):
     for given, cells in zip(stacked, hints, strict=True):
         if cells is not None:
             given[: cells.shape[0], : cells.shape[1]] = cells
-    # No chroma is outside of this, but one that was divided by a low strength.
-    return np.clip(stacked, [0, -0.5, -0.5], [1, 0.5, 0.5])
+    return stacked

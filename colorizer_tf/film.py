@@ -68,7 +68,7 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
         source: the film; it is not touched.
         destination: the result, a .mp4, .mkv, .mov or .webm; or a folder, which is
             there or whose name has no ending. What is there already is not replaced.
-        strength: scales the colour that is predicted; 0 gives a gray film.
+        strength: scales the colour that is predicted, not that of the hints.
         hints: a list of `FilmHint`.
 
     Returns:
@@ -230,15 +230,15 @@ class _Work:
             for frame in islice(frames, self.chunk)
         ]:
             cells = [
-                self.colorizer.encode_hints(
-                    hints.get(done + number, ()), look.luma, self.strength
-                )
+                self.colorizer.encode_hints(hints.get(done + number, ()), look.luma)
                 for number, look in enumerate(chunk)
             ]
             for start in range(0, len(chunk), BATCH):
                 batch = slice(start, start + BATCH)
                 lumas = [look.luma for look in chunk[batch]]
-                chromas = self.colorizer.predict_chroma(lumas, cells[batch])
+                chromas = self.colorizer.predict_chroma(
+                    lumas, cells[batch], [self.strength] * len(lumas)
+                )
                 for look, chroma in zip(chunk[batch], chromas, strict=True):
                     look.chroma = chroma
             done += len(chunk)
@@ -251,8 +251,8 @@ class _Work:
             slope, offset = fit_chroma(luma, self.view.turn_back(chroma))
             planes = paint_planes(
                 look.frame.luma,
-                self.strength * slope,
-                self.strength * offset,
+                slope,
+                offset,
                 film.matrix,
                 film.full_range,
                 film.bits,

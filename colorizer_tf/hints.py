@@ -19,11 +19,16 @@ from colorizer_tf.files import atomic_write
 
 HINT_STRIDE = 4
 MOST_HINTS = 1000
-LOWEST_STRENGTH = 1e-3
 # Of a correction: its distances are in cells; this much luma is as far as one.
 REACH = 6
 BLENDING = 3
 LUMA_OF_A_STEP = 0.05
+# Hints that change less than the first share of a place's chroma have no part in it;
+# if they change more than the second, it is theirs.
+OWN, THEIRS = 0.25, 0.75
+LEAST_CHROMA = 0.02
+# The scales of a hint's chroma that are tried, to look as vivid at another luma.
+_SCALES = np.linspace(0, 2, 65, dtype=np.float32)[:, None]
 
 
 class HintError(ValueError):
@@ -152,22 +157,19 @@ def write_hints(path, hints):
         temporary.write_text(format_hints(hints), "utf-8")
 
 
-def encode_hints(hints, luma, strength=1.0):
+def encode_hints(hints, luma):
     """Returns what the network is told of hints for a photo that it sees.
 
-    Of several hints in a cell, the last counts. A colour that is more vivid than
-    the photo's luma leaves room for is what becomes of it there.
+    Of several hints in a cell, the last counts. A colour has the perceived chroma
+    (CIE) that was picked, in light and in shade, as far as the luma leaves room for it.
 
     Args:
         hints: a list of `Hint`.
         luma: the photo, float32 (h, w), in [0, 1].
-        strength: what the predicted chroma will be scaled by: the hints' is divided
-            by it, so that they keep their colour.
 
     Returns:
         float32 (ceil(h / 4), ceil(w / 4), 3).
     """
-    strength = max(strength, LOWEST_STRENGTH)
     height, width = luma.shape
     cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
     for hint in hints:
@@ -176,10 +178,21 @@ def encode_hints(hints, luma, strength=1.0):
         row, column = row // HINT_STRIDE, column // HINT_STRIDE
         top, left = row * HINT_STRIDE, column * HINT_STRIDE
         local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
-        rgb = join_luma_chroma(np.float32([local]), rgb_to_chroma(hint.rgb))
-        cb, cr = rgb_to_chroma(rgb) / strength
-        cells[row, column] = 1, cb, cr
+        cells[row, column] = 1, *_fit_to_luma(hint.rgb, local)
     return cells
+
+
+def _fit_to_luma(rgb, luma):
+    """Returns the (Cb, Cr) of a colour's hue and perceived chroma at a luma."""
+    tried = join_luma_chroma(np.full_like(_SCALES, luma), _SCALES * rgb_to_chroma(rgb))
+    lab = cv2.cvtColor(np.vstack([tried, rgb])[None], cv2.COLOR_RGB2LAB)[0]
+    *reached, wanted = np.hypot(lab[:, 1], lab[:, 2])
+    # Where the luma has no room for more, a larger scale changes nothing.
+    scale = np.interp(wanted, np.maximum.accumulate(reached), _SCALES[:, 0])
+    fitted = join_luma_chroma(
+        np.float32([luma]), np.float32(scale) * rgb_to_chroma(rgb)
+    )
+    return rgb_to_chroma(fitted)
 
 
 def correct_chroma(chroma, cells, luma):
@@ -196,7 +209,8 @@ def correct_chroma(chroma, cells, luma):
         luma: the photo, float32 (h, w), in [0, 1].
 
     Returns:
-        float32 (h, w, 2).
+        The chroma, float32 (h, w, 2), and how near each pixel is to a hint, float32
+        (h, w): 1 at a hint, 0 far away.
     """
     from scipy.sparse.csgraph import dijkstra  # half of a second, for hints alone
 
@@ -214,7 +228,30 @@ def correct_chroma(chroma, cells, luma):
     blend = weight.T @ missed / (weight.sum(axis=0)[:, None] + 1e-12)
     fade = np.exp(-((distance.min(axis=0) / REACH) ** 2) / 2)
     correction = np.float32(blend * fade[:, None]).reshape(height, width, 2)
-    return chroma + cv2.resize(correction, chroma.shape[1::-1])
+    near = np.float32(fade).reshape(height, width)
+    size = chroma.shape[1::-1]
+    return chroma + cv2.resize(correction, size), cv2.resize(near, size)
+
+
+def scale_chroma(chroma, near, own, strength):
+    """Scales the network's own colours, and leaves those of hints as they are.
+
+    Args:
+        chroma, near: as `correct_chroma` returns them.
+        own: what the network predicts without hints, float32 (h, w, 2).
+        strength: scales the network's own colours.
+
+    Returns:
+        float32 (h, w, 2).
+    """
+
+    def length(chroma):
+        return np.linalg.norm(chroma, axis=-1)
+
+    longest = np.maximum(np.maximum(length(chroma), length(own)), LEAST_CHROMA)
+    changed = (length(chroma - own) / longest - OWN) / (THEIRS - OWN)
+    share = np.maximum(near, np.clip(changed, 0, 1))[..., None]
+    return (share + strength * (1 - share)) * chroma
 
 
 def _link_neighbours(luma):

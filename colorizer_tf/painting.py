@@ -24,24 +24,6 @@ BAND_PIXELS = 2**16
 _FOOTPRINT = np.ones((4, 4), np.uint8)
 
 
-def paint_chroma(gray, luma, chroma, strength=1.0):
-    """Returns a gray photo in the colours of its small version.
-
-    Args:
-        gray: uint8 or uint16, (H, W).
-        luma: the photo scaled down, float32 (h, w), in [0, 1].
-        chroma: (Cb, Cr) of the small version, float32 (h, w, 2).
-        strength: scales the colour; 0 gives the gray photo.
-
-    Returns:
-        RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
-        within a level.
-    """
-    check_strength(strength)
-    slope, offset = fit_chroma(luma, chroma)
-    return paint(gray, strength * slope, strength * offset)
-
-
 def check_strength(strength):
     """Raises `ValueError` for a strength below 0, or none at all."""
     if not 0 <= strength < np.inf:
@@ -146,7 +128,8 @@ def paint(gray, slope, offset):
         slope, offset: float32 (h, w, 2) each, of any size.
 
     Returns:
-        RGB of the gray photo's type, (H, W, 3).
+        RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
+        within a level.
     """
     height, width = gray.shape
     white = np.float32(np.iinfo(gray.dtype).max)

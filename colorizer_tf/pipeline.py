@@ -20,8 +20,9 @@ class Photo:
         source: as it was read.
         luma: what the network sees of it, float32 (h, w), in [0, 1].
         grid: its hints, as `Colorizer.encode_hints` returns them.
-        strength: scales the color.
-        chroma: (Cb, Cr), float32 (h, w, 2), after `predict`.
+        strength: scales the color that is predicted, not that of the hints.
+        chroma: (Cb, Cr), float32 (h, w, 2), after `predict`; at strength 0 without
+            hints there is nothing to predict.
     """
 
     source: GrayPhoto
@@ -48,8 +49,7 @@ class Photo:
             write_photo(path, self.paint(), self.source)
 
     def _fit(self):
-        slope, offset = fit_chroma(self.luma, self.chroma)
-        return self.strength * slope, self.strength * offset
+        return fit_chroma(self.luma, self.chroma)
 
 
 def prepare(colorizer, source, strength=1.0, hints=()):
@@ -58,7 +58,8 @@ def prepare(colorizer, source, strength=1.0, hints=()):
     Args:
         colorizer: a `Colorizer`.
         source: a `GrayPhoto`.
-        strength: scales the color; 0 gives a gray photo.
+        strength: scales the color that is predicted; 0 gives a gray photo, or one
+            that hints alone color.
         hints: a list of `Hint`.
 
     Raises:
@@ -67,8 +68,10 @@ def prepare(colorizer, source, strength=1.0, hints=()):
     """
     check_strength(strength)
     luma = colorizer.shrink(source.gray)
-    grid = colorizer.encode_hints(hints, luma, strength)
-    return Photo(source, luma, grid, strength)
+    photo = Photo(source, luma, colorizer.encode_hints(hints, luma), strength)
+    if not strength and not hints:
+        photo.chroma = np.zeros((*luma.shape, 2), np.float32)
+    return photo
 
 
 def predict(colorizer, photos):
@@ -77,10 +80,13 @@ def predict(colorizer, photos):
     def shape(photo):
         return colorizer.network_shape(*photo.luma.shape)
 
+    photos = [photo for photo in photos if photo.chroma is None]
     for _, group in groupby(sorted(photos, key=shape), shape):
         group = list(group)
         chromas = colorizer.predict_chroma(
-            [photo.luma for photo in group], [photo.grid for photo in group]
+            [photo.luma for photo in group],
+            [photo.grid for photo in group],
+            [photo.strength for photo in group],
         )
         for photo, chroma in zip(group, chromas, strict=True):
             photo.chroma = chroma

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from colorizer_tf.color import BLUE, GREEN, RED, join_luma_chroma
 from colorizer_tf.colorizer import Colorizer
-from colorizer_tf.painting import fit_chroma, paint, paint_chroma
+from colorizer_tf.painting import fit_chroma, paint
 from colorizer_tf.photos import PhotoError, read_gray, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -102,7 +102,7 @@ def test_colours_end_where_the_luma_has_its_edge():
     side = cv2.resize(cv2.resize(side[None], (15, 1), interpolation=3), (60, 40))
     chroma = np.dstack([0.2 * side - 0.1, 0.1 - 0.2 * side]).astype(np.float32)
 
-    rgb = np.int16(paint_chroma(gray, small, chroma))
+    rgb = np.int16(paint(gray, *fit_chroma(small, chroma)))
 
     blueness = rgb[200, :, 2] - rgb[200, :, 0]
     assert (blueness[:309] < -40).all()

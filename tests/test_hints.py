@@ -1,12 +1,13 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_networks import build_tiny_generator
+from tiny_networks import build_obedient_generator, build_tiny_generator
 
 import colorizer_tf as ct
-from colorizer_tf.color import rgb_to_chroma, rgb_to_luma
+from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
 from colorizer_tf.hints import correct_chroma, encode_hints
 from colorizer_tf.training.augmentation import random_mask, reveal_chroma
 
@@ -90,7 +91,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 
 
 def test_a_hint_fills_the_cell_that_it_lies_in():
-    luma = np.full((30, 41), 0.4, np.float32)
+    # At its own luma, a colour's chroma is its own.
+    luma = np.full((30, 41), rgb_to_luma(GREEN.rgb), np.float32)
 
     cells = encode_hints([GREEN, ct.Hint(1, 1, "#808080")], luma)
 
@@ -98,7 +100,7 @@ def test_a_hint_fills_the_cell_that_it_lies_in():
     row, column = int(0.33 * 30) // 4, int(0.41 * 41) // 4
     np.testing.assert_allclose(cells[row, column, 0], 1)
     np.testing.assert_allclose(
-        cells[row, column, 1:], rgb_to_chroma(GREEN.rgb), atol=1e-6
+        cells[row, column, 1:], rgb_to_chroma(GREEN.rgb), atol=1e-3
     )
     np.testing.assert_allclose(cells[7, 10], [1, 0, 0], atol=1e-6)
     assert np.count_nonzero(cells[..., 0]) == 2
@@ -113,6 +115,18 @@ def test_a_colour_gives_what_saturation_the_luma_has_no_room_for():
     full = np.asarray(rgb_to_chroma(blue.rgb))
     assert 0 < cb < 0.2 * full[0]
     assert cr / cb == pytest.approx(full[1] / full[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("luma", [0.15, 0.3, 0.5, 0.7])
+def test_a_colour_looks_as_vivid_in_the_shade_as_in_the_light(luma):
+    hint = ct.Hint(0, 0, "#8a6f5a")
+
+    chroma = encode_hints([hint], np.full((8, 8), luma, np.float32))[0, 0, 1:]
+
+    rgb = join_luma_chroma(np.float32([luma]), chroma)
+    lab = cv2.cvtColor(np.stack([rgb, hint.rgb])[None], cv2.COLOR_RGB2LAB)[0]
+    perceived, own = np.hypot(lab[:, 1], lab[:, 2])
+    assert perceived == pytest.approx(own, abs=0.5)
 
 
 def test_the_last_of_several_hints_in_a_cell_counts():
@@ -169,7 +183,34 @@ def chroma_at(rgb, x, y):
     return np.asarray(rgb_to_chroma(np.float32(place) / 255)).mean(axis=(0, 1))
 
 
-@pytest.mark.parametrize("strength", [1, 0.5, 0.01, 2])
+def test_what_a_hint_reaches_does_not_depend_on_the_strength():
+    colorizer = ct.Colorizer(build_obedient_generator(), working_size=96)
+    levels = np.random.default_rng(0).integers(100, 160, (4, 5), np.uint8)
+    photo = cv2.resize(levels, (400, 300), interpolation=cv2.INTER_CUBIC)
+    hint = ct.Hint(0.25, 0.3, "#2e5d94")
+
+    def blue(strength):
+        rgb = colorizer.colorize(photo, strength, [hint]).astype(int)
+        return (rgb[..., 2] > rgb[..., :2].max(axis=-1) + 20).mean()
+
+    assert 0.005 < blue(1) < 0.8
+    for strength in (0, 0.5, 2):
+        assert blue(strength) == pytest.approx(blue(1), rel=0.1)
+
+
+def test_at_strength_0_hints_alone_colour_the_photo(colorizer):
+    photo = np.full((64, 128), 120, np.uint8)
+    photo[:, 60:] = 200
+
+    rgb = colorizer.colorize(photo, 0, [ct.Hint(18 / 64, 18 / 32, "#609068")])
+
+    colour = np.ptp(rgb.astype(int), axis=-1)
+    assert colour[36, 36] > 20
+    assert colour[:, 100:].max() < 10
+    assert np.ptp(colorizer.colorize(photo, 0).astype(int), axis=-1).max() == 0
+
+
+@pytest.mark.parametrize("strength", [1, 0.5, 0.01, 0, 2])
 def test_a_hint_has_its_colour_whatever_the_strength(colorizer, strength):
     photo = np.full((64, 128), 120, np.uint8)
     photo[:, 60:] = 200
@@ -179,7 +220,7 @@ def test_a_hint_has_its_colour_whatever_the_strength(colorizer, strength):
 
     expected = np.asarray(rgb_to_chroma(hint.rgb))
     np.testing.assert_allclose(chroma_at(rgb, hint.x, hint.y), expected, atol=0.02)
-    # A thing of another luma, far away, has what it had.
+    # A thing of another luma, far away, has the network's own.
     automatic = colorizer.colorize(photo, strength)
     np.testing.assert_allclose(
         chroma_at(rgb, 0.95, 0.5), chroma_at(automatic, 0.95, 0.5), atol=0.02
@@ -191,8 +232,10 @@ def test_a_correction_stops_at_an_edge_of_the_luma():
     luma[:, 40:] = 0.8
     cells = encode_hints([ct.Hint(0.5, 0.5, "#50a060")], luma)
 
-    chroma = correct_chroma(np.zeros((64, 64, 2), np.float32), cells, luma)
+    chroma, near = correct_chroma(np.zeros((64, 64, 2), np.float32), cells, luma)
 
+    assert near[32, 32] == pytest.approx(1, abs=0.02)
+    assert near[32, 46] < 0.1
     strength = np.linalg.norm(chroma, axis=-1)
     assert strength[32, 32] == pytest.approx(strength.max(), rel=0.02)
     assert strength[32, 34] > 0.9 * strength[32, 32]

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from colorizer_tf.folder import NETWORK_PIXELS
-from colorizer_tf.photos import GrayPhoto, PhotoError, read_gray
-from colorizer_tf.pipeline import Photo
+from colorizer_tf.photos import PhotoError, read_gray
+from colorizer_tf.pipeline import Photo, predict, prepare
 from colorizer_tf.service.validation import (
     RequestError,
     check_photo,
@@ -54,7 +53,7 @@ class Task:
         photo: the file.
         result: the file to be written, in the format of its extension.
         size: the photo's (height, width), as its file says.
-        strength: scales the colour; 0 without hints is the gray photo.
+        strength: as `pipeline.prepare` takes it.
         hints: a list of `Hint`: colours that places of the photo have.
         longest_side: the result has so many pixels a side at most; None for the
             photo's own size.
@@ -70,10 +69,7 @@ class Task:
     longest_side: int | None = None
     future: Future = field(default_factory=Future)
     cancelled: bool = False
-    source: GrayPhoto | None = None
-    luma: np.ndarray | None = None
-    cells: np.ndarray | None = None
-    chroma: np.ndarray | None = None
+    work: Photo | None = None
 
     @property
     def pixels(self):
@@ -85,7 +81,7 @@ class Task:
         self.future.cancel()
 
     def fail(self, error):
-        self.source = self.luma = self.cells = self.chroma = None
+        self.work = None
         self.future.set_exception(error)
 
 
@@ -203,35 +199,30 @@ class PhotoQueue:
             self._changed.notify_all()
 
     def _read(self, task):
-        task.source = scale_down(read_gray(task.photo), task.longest_side)
-        task.luma = self.colorizer.shrink(task.source.gray)
-        if not task.strength and not task.hints:  # the network has no say in it
-            task.chroma = np.zeros((*task.luma.shape, 2), np.float32)
+        source = scale_down(read_gray(task.photo), task.longest_side)
+        task.work = prepare(self.colorizer, source, task.strength, task.hints)
+        if task.work.chroma is not None:  # the network has no say in it
             self._start(self._write, task)
             return
-        task.cells = self.colorizer.encode_hints(task.hints, task.luma, task.strength)
         with self._changed:
             self._ready.append(task)
 
     def _run_network(self):
         while batch := self._next_batch():
             try:
-                chromas = self.colorizer.predict_chroma(
-                    [task.luma for task in batch], [task.cells for task in batch]
-                )
+                predict(self.colorizer, [task.work for task in batch])
             except Exception as error:  # the network must live on for all others
                 for task in batch:
                     task.fail(error)
                 continue
-            for task, chroma in zip(batch, chromas, strict=True):
-                task.chroma = chroma
+            for task in batch:
                 self._start(self._write, task)
 
     def _next_batch(self):
         """Waits for photos and returns those that fit the first; [] at the end."""
 
         def shape(task):
-            return self.colorizer.network_shape(*task.luma.shape)
+            return self.colorizer.network_shape(*task.work.luma.shape)
 
         with self._changed:
             self._changed.wait_for(
@@ -247,12 +238,11 @@ class PhotoQueue:
             return batch
 
     def _write(self, task):
-        photo = Photo(task.source, task.luma, task.cells, task.strength, task.chroma)
         try:
-            photo.write(task.result)
+            task.work.write(task.result)
         except PhotoError as error:  # not the photo's fault, which has been read
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
-        task.source = task.luma = task.cells = task.chroma = None
+        task.work = None
         task.future.set_result(task.result)
 
 

@@ -132,10 +132,10 @@ class SlowColorizer(Colorizer):
         self.go = threading.Event()
         self.batches = []
 
-    def predict_chroma(self, lumas, hints=None):
+    def predict_chroma(self, lumas, *args):
         self.go.wait(30)
         self.batches.append(len(lumas))
-        return super().predict_chroma(lumas, hints)
+        return super().predict_chroma(lumas, *args)
 
 
 @pytest.fixture
