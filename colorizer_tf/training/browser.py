@@ -9,6 +9,7 @@ arithmetic of `hints`, `colorizer` and `painting`, in `keras.ops`.
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,8 @@ RGB_TO_XYZ = np.float32(
         [0.019334, 0.119193, 0.950227],
     ]
 )
-# Weights of fewer numbers stay as they are, or have 16 bits instead of 8.
-LEAST_HALVED, LEAST_QUANTIZED = 1024, 2**16
+# Of the file; and weights of fewer numbers stay as they are.
+MOST_BYTES, LEAST = 7_900_000, 1024
 
 
 class BrowserGraph(keras.Model):
@@ -362,7 +363,7 @@ def export_for_browsers(generator, path, source=""):
         ModuleNotFoundError: `onnx` or `tf2onnx` is not installed.
     """
     import onnx
-    import tf2onnx  # noqa: F401  for its error, as long as it is a plain one
+    import tf2onnx  # noqa: F401  its absence is no fault of the generator
 
     path = Path(path)
     graph = BrowserGraph(generator)
@@ -372,18 +373,23 @@ def export_for_browsers(generator, path, source=""):
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         file = str(Path(folder) / path.name)
         try:
-            graph.export(
-                file,
-                format="onnx",
-                input_signature=[signature],
-                opset_version=OPSET,
-                verbose=False,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tf2onnx knows an older NumPy
+                graph.export(
+                    file,
+                    format="onnx",
+                    input_signature=[signature],
+                    opset_version=OPSET,
+                    verbose=False,
+                )
             model = onnx.load(file)
+            unknown = {x.name for x in model.graph.input} - shapes.keys()
+            if unknown:  # a tensor that is no constant of its graph
+                raise ValueError(f"its graph asks for {', '.join(sorted(unknown))}")
         except Exception as error:  # a model may fail in any way
             raise ExportError(f"The generator cannot be exported: {error}") from error
         _name_output(model.graph, "fit")
-        _quantize(model.graph)
+        _quantize(model)
         facts = {"source": source, "hints": str(int(graph.takes_hints))}
         for name, value in facts.items():
             model.metadata_props.add(key=f"{FACTS}.{name}", value=value)
@@ -399,42 +405,74 @@ def _name_output(graph, name):
             names[:] = [name if each == old else each for each in names]
 
 
-def _quantize(graph):
-    """Stores weights in 8 or 16 bits; the engine brings them back as it loads them."""
+def _quantize(model):
+    """Stores weights in 8 bits, with a scale for each output channel, or in 16.
+
+    The engine brings them back to 32 as it loads them. The smaller ones have 16 bits,
+    as many as there is room for: they are the first and the last layers.
+    """
     from onnx import helper, numpy_helper
 
-    axes = {}
-    for node in graph.node:
-        if node.op_type in ("Conv", "MatMul"):
-            axes[node.input[1]] = 0 if node.op_type == "Conv" else -1
+    graph = model.graph
+    _fold_shapes(graph)
+    convolutions = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    weights = {
+        tensor.name: (tensor, numpy_helper.to_array(tensor))
+        for tensor in graph.initializer
+        if tensor.data_type == tensor.FLOAT and len(tensor.dims) > 1
+    }
+    small = [name for name, (_, values) in weights.items() if values.size < LEAST]
+    for name in small:
+        del weights[name]
+    room = MOST_BYTES - model.ByteSize() + sum(3 * x.size for _, x in weights.values())
     added = []
-
-    def replace(tensor, values, name):
+    for name in sorted(weights, key=lambda name: weights[name][1].size):
+        tensor, values = weights[name]
         graph.initializer.remove(tensor)
-        graph.initializer.append(numpy_helper.from_array(values, f"{name}:stored"))
-
-    for tensor in [*graph.initializer]:
-        weights, name = numpy_helper.to_array(tensor), tensor.name
-        if name not in axes or weights.size < LEAST_HALVED:
-            continue
-        wanted = f"{name}:levels" if weights.size >= LEAST_QUANTIZED else name
-        cast = helper.make_node("Cast", [f"{name}:stored"], [wanted], to=1)
-        added.append(cast)
-        if wanted == name:
-            replace(tensor, weights.astype(np.float16), name)
-            continue
-        others = tuple(np.delete(np.arange(weights.ndim), axes[name]))
-        scale = np.maximum(np.abs(weights).max(others, keepdims=True), 1e-12) / 127
-        replace(tensor, np.round(weights / scale).astype(np.int8), name)
-        graph.initializer.append(numpy_helper.from_array(scale, f"{name}:scale"))
-        added.append(helper.make_node("Mul", [wanted, f"{name}:scale"], [name]))
+        room -= values.size
+        if room >= 0:
+            stored, scale = values.astype(np.float16), None
+        else:
+            axis = 0 if name in convolutions else values.ndim - 1
+            others = tuple(at for at in range(values.ndim) if at != axis)
+            scale = np.maximum(np.abs(values).max(others, keepdims=True), 1e-12) / 127
+            stored = np.round(values / scale).astype(np.int8)
+        cast = name if scale is None else f"{name}:cast"
+        tensors = {f"{name}:stored": stored, f"{name}:scale": scale}
+        graph.initializer.extend(
+            numpy_helper.from_array(value, each)
+            for each, value in tensors.items()
+            if value is not None
+        )
+        added.append(helper.make_node("Cast", [f"{name}:stored"], [cast], to=1))
+        if scale is not None:
+            added.append(helper.make_node("Mul", [cast, f"{name}:scale"], [name]))
     nodes = [*added, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def main(path):
-    """Writes NAME.onnx beside a NAME.keras; returns its path."""
+def _fold_shapes(graph):
+    """Takes out weights of which nothing but the shape is asked for."""
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [*graph.node]:
+        if node.op_type == "Shape" and node.input[0] in tensors:
+            shape = np.int64(tensors[node.input[0]].dims)
+            graph.initializer.append(numpy_helper.from_array(shape, node.output[0]))
+            graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    for name in tensors.keys() - used:
+        graph.initializer.remove(tensors[name])
+
+
+def export_beside(path):
+    """Exports a `.keras` file for browsers, so that `colorizer-tf site` need not.
+
+    Returns:
+        The path of the `.onnx` file beside it.
+    """
     path = Path(path)
     export = path.with_suffix(".onnx")
     export_for_browsers(load_generator(path), export, hash_file(path))
@@ -442,4 +480,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    print(export_beside(*sys.argv[1:]))
