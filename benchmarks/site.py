@@ -106,7 +106,9 @@ def compare(page, photos, folder):
         colorizer.colorize_file(
             photo, own, strength, [ct.Hint(**hint) for hint in hints]
         )
-        got, wanted = (np.int32(Image.open(each).convert("RGB")) for each in (path, own))
+        got, wanted = (
+            np.int32(Image.open(each).convert("RGB")) for each in (path, own)
+        )
         difference = abs(got - wanted)
         gray = np.int32(read_gray(photo).gray)
         luma = [abs(np.int32(read_gray(each).gray) - gray) for each in (path, own)]
@@ -118,7 +120,9 @@ def compare(page, photos, folder):
             f"{luma[1].mean():.3f} (max {luma[1].max()}) {seconds:.2f} s",
             flush=True,
         )
-    print(f"mean difference over photos: {np.mean(rows):.3f}, largest mean {max(rows):.3f}")
+    print(
+        f"mean difference over photos: {np.mean(rows):.3f}, largest mean {max(rows):.3f}"
+    )
 
 
 def click(page, photo, count):

@@ -96,7 +96,9 @@ def assert_same(result, wanted, engine):
     if engine == "server":
         assert result == wanted
         return
-    result, wanted = (np.int32(decode(each).convert("RGB")) for each in (result, wanted))
+    result, wanted = (
+        np.int32(decode(each).convert("RGB")) for each in (result, wanted)
+    )
     assert abs(result - wanted).max() <= 2
     assert abs(result - wanted).mean() < 0.5
 

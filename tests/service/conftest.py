@@ -30,6 +30,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
+EXPECTED = ("Failed to load resource", "Service Worker registration blocked")
 SECONDS = 20_000  # for whatever the page does, in its milliseconds
 
 
@@ -55,7 +56,7 @@ def open_page_at(browser):
     """A function that opens the page at an address, in a browser of its own.
 
     It sees to it that nothing is asked elsewhere, and that there is no message in the
-    console, but of answers that are errors, where `errors_expected`.
+    console, but of what could not be loaded, where `errors_expected`.
     """
     contexts, wrong = [], []
 
@@ -72,7 +73,7 @@ def open_page_at(browser):
                 wrong.append(request.url)
 
         def see_message(message):
-            if not (expected and message.text.startswith("Failed to load resource")):
+            if not (expected and message.text.startswith(EXPECTED)):
                 wrong.append(message.text)
 
         page.on("request", see_request)
