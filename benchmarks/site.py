@@ -1,6 +1,7 @@
 """The static site in Chromium: its results beside the command's, its time and memory.
 
 python benchmarks/site.py PHOTO... [--large PHOTO] [--site FOLDER] [--clicks 20]
+    [--format png]
 
 Every fourth photo, and the first, has three hints. The photos are compared as they
 come out of the file, with what `Colorizer.colorize_file` writes.
@@ -29,11 +30,12 @@ from playwright.sync_api import sync_playwright
 from colorizer_tf.photos import read_gray
 from colorizer_tf.site import write_site
 
-COLORIZE = """async ([strength, hints]) => {
+COLORIZE = """async ([strength, hints, format]) => {
   const engine = await import(new URL("static/engine.js", location));
   const [file] = document.querySelector("#own-file").files;
   const start = performance.now();
-  const {blob, name} = await engine.colorize(file, file.name, {strength, hints});
+  const options = {strength, hints, format};
+  const {blob, name} = await engine.colorize(file, file.name, options);
   const seconds = (performance.now() - start) / 1000;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
@@ -76,10 +78,10 @@ def open_page(driver, address):
     return browser, page
 
 
-def colorize(page, photo, folder, strength=1, hints=()):
+def colorize(page, photo, folder, strength, hints, file_format):
     page.set_input_files("#own-file", photo)
     with page.expect_download() as event:
-        seconds = page.evaluate(COLORIZE, [strength, list(hints)])
+        seconds = page.evaluate(COLORIZE, [strength, hints, file_format])
     path = folder / event.value.suggested_filename
     event.value.save_as(path)
     return path, seconds
@@ -94,35 +96,33 @@ def make_hints(seed):
     ]
 
 
-def compare(page, photos, folder):
+def compare(page, photos, folder, file_format):
     colorizer = ct.Colorizer.pretrained()
     rows = []
     for number, photo in enumerate(photos):
         hints = make_hints(number) if number % 4 == 0 else []
         strength = (1, 0.5)[number % 8 == 4]
-        path, seconds = colorize(page, photo, folder, strength, hints)
+        path, seconds = colorize(page, photo, folder, strength, hints, file_format)
         own = folder / f"own{path.suffix}"
         own.unlink(missing_ok=True)
         colorizer.colorize_file(
             photo, own, strength, [ct.Hint(**hint) for hint in hints]
         )
-        got, wanted = (
-            np.int32(Image.open(each).convert("RGB")) for each in (path, own)
-        )
+        got, wanted = [np.int32(Image.open(x).convert("RGB")) for x in (path, own)]
         difference = abs(got - wanted)
         gray = np.int32(read_gray(photo).gray)
         luma = [abs(np.int32(read_gray(each).gray) - gray) for each in (path, own)]
         rows.append(difference.mean())
         print(
-            f"{Path(photo).name:45.45} {got.shape[1]}x{got.shape[0]} hints {len(hints)} "
-            f"strength {strength} mean {difference.mean():.3f} max {difference.max()} "
+            f"{Path(photo).name:45.45} {got.shape[1]}x{got.shape[0]} "
+            f"hints {len(hints)} "
+            f"strength {strength} "
+            f"mean {difference.mean():.3f} max {difference.max()} "
             f"luma {luma[0].mean():.3f} (max {luma[0].max()}) command's "
             f"{luma[1].mean():.3f} (max {luma[1].max()}) {seconds:.2f} s",
             flush=True,
         )
-    print(
-        f"mean difference over photos: {np.mean(rows):.3f}, largest mean {max(rows):.3f}"
-    )
+    print(f"mean difference: {np.mean(rows):.3f} over photos, {max(rows):.3f} at most")
 
 
 def click(page, photo, count):
@@ -188,6 +188,7 @@ def main():
     parser.add_argument("photos", nargs="+")
     parser.add_argument("--large", help="a photo of 12 megapixels, say")
     parser.add_argument("--site", help="one that is there already")
+    parser.add_argument("--format", help="of the results; png shows what JPEG hides")
     parser.add_argument("--clicks", type=int, default=20)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
@@ -199,7 +200,7 @@ def main():
         print(f"load average {os.getloadavg()[0]:.1f}")
         browser, page = open_page(driver, address)
         print("isolated:", page.evaluate("crossOriginIsolated"))
-        compare(page, options.photos, folder)
+        compare(page, options.photos, folder, options.format)
         click(page, options.photos[0], options.clicks)
         browser.close()
         if options.large:

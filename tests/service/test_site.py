@@ -140,6 +140,17 @@ def test_what_a_browser_cannot_read_is_said_with_the_command(
         page.context.close()
 
 
+def test_what_is_out_of_reach_is_asked_for_again(plain_site, open_page_at, photos):
+    with RunningSite(plain_site, missing=(".wasm",)) as running:
+        page = open_page_at(running.url, "en-US", errors_expected=True)
+        page.set_input_files("#files", photos[0])
+        page.wait_for_selector("#message:has-text('out of reach')")
+        running.server.missing = ()
+        page.wait_for_selector(READY)
+        page.wait_for_selector("#message:has-text('Ready')")
+        page.context.close()
+
+
 def test_a_second_visit_asks_for_nothing(box_site, open_page_at, photos):
     running = RunningSite(box_site)
     with running:

@@ -5,6 +5,7 @@ import {site} from "./browser/site.js";
 
 const PREVIEW_SIDE = 1600;
 const ISOLATION_SECONDS = 5;
+const SILENT_SECONDS = 1;
 const root = new URL("..", import.meta.url);
 
 export class EngineError extends Error {
@@ -21,10 +22,10 @@ const waiting = new Map(); // what has been asked of the worker, by its number
 
 const start = () => {
   worker = new Worker(new URL("browser/worker.js", import.meta.url), {type: "module"});
-  worker.addEventListener("message", ({data: {id, progress, error, result}}) => {
-    if (progress !== undefined) {
-      if (progress < 1) tell("loading", {percent: Math.floor(100 * progress)});
-      else tell(null);
+  const begun = performance.now();
+  worker.addEventListener("message", ({data: {id, code, values, error, result}}) => {
+    if (code !== undefined) { // nothing is said of what comes at once
+      if (performance.now() - begun > 1000 * SILENT_SECONDS) tell(code, values);
       return;
     }
     const {resolve, reject} = waiting.get(id) ?? {};

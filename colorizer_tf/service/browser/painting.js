@@ -112,24 +112,25 @@ export const paint = (luma, height, width, fit) => {
 export const paintPlanes = (luma, height, width, fit) => {
   const half = Math.ceil(width / 2);
   const lines = stretch(fit, Math.ceil(height / 2), half);
-  const [low, high, mean] = Array.from({length: 3}, () => new Float32Array(half));
+  const [low, high, mean] = Array.from({length: 3}, () => new Uint8Array(half));
+  const [lowest, highest] = Array.from({length: 2}, () => new Uint8Array(width + 3));
   const clamp = (row) => Math.min(height - 1, Math.max(0, row)) * width;
   const measure = (row) => { // of the photo, an even one
-    const [above, one, other, below] = [row - 1, row, row + 1, row + 2].map(clamp);
-    for (let x = 0; x < half; x += 1) {
-      let [darkest, brightest] = [255, 0];
-      for (let each = 2 * x - 1; each <= 2 * x + 2; each += 1) {
-        const at = Math.min(width - 1, Math.max(0, each));
-        const [a, b, c, d] = [luma[above + at], luma[one + at], luma[other + at], luma[below + at]];
-        darkest = Math.min(darkest, a, b, c, d);
-        brightest = Math.max(brightest, a, b, c, d);
-      }
-      const next = Math.min(width - 1, 2 * x + 1);
-      low[x] = darkest;
-      high[x] = brightest;
-      mean[x] = Math.round(
-        (luma[one + 2 * x] + luma[one + next] + luma[other + 2 * x] + luma[other + next]) / 4,
-      );
+    const above = clamp(row - 1), one = clamp(row), other = clamp(row + 1), below = clamp(row + 2);
+    for (let x = 0; x < width; x += 1) {
+      const a = luma[above + x], b = luma[one + x], c = luma[other + x], d = luma[below + x];
+      lowest[x + 1] = Math.min(a, b, c, d);
+      highest[x + 1] = Math.max(a, b, c, d);
+    }
+    for (const line of [lowest, highest]) {
+      line[0] = line[1];
+      line[width + 1] = line[width + 2] = line[width];
+    }
+    for (let x = 0, at = 0; x < half; x += 1, at += 2) {
+      const next = Math.min(width - 1, at + 1);
+      low[x] = Math.min(lowest[at], lowest[at + 1], lowest[at + 2], lowest[at + 3]);
+      high[x] = Math.max(highest[at], highest[at + 1], highest[at + 2], highest[at + 3]);
+      mean[x] = (luma[one + at] + luma[one + next] + luma[other + at] + luma[other + next] + 2) >> 2;
     }
   };
   // `top` is even.

@@ -9,6 +9,9 @@ const MAX_SIDE = {".jpg": 65500, ".webp": 16383};
 
 const read = async (blob, start, end) =>
   new Uint8Array(await blob.slice(start, end).arrayBuffer());
+// BT.601, rounded as Pillow does it.
+const lumaOf = (red, green, blue) =>
+  (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
 const ascii = (bytes) => String.fromCharCode(...bytes);
 
 // The format of a file by its content, whatever its name says: the ending of its result.
@@ -46,12 +49,14 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
   for (const [top, rows] of bands(width, height)) {
     const {data} = drawing.getImageData(0, top, width, rows);
     for (let at = top * width, from = 0; from < data.length; at += 1, from += 4) {
-      luma[at] = (19595 * data[from] + 38470 * data[from + 1] + 7471 * data[from + 2] + 32768) >> 16;
+      luma[at] = lumaOf(data[from], data[from + 1], data[from + 2]);
       if (data[from + 3] === 255) continue;
       alpha ??= new Uint8Array(width * height).fill(255);
       alpha[at] = data[from + 3];
     }
   }
+  // Some browsers leave a canvas empty that is too large for them.
+  if (alpha?.every((opacity) => !opacity)) throw {code: "too_many_pixels"};
   const scale = (longestSide ?? Infinity) / Math.max(width, height);
   if (scale < 1) {
     const size = [height, width].map((side) => Math.max(1, Math.round(scale * side)));

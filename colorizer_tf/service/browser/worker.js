@@ -9,28 +9,39 @@ import {site} from "./site.js";
 
 const MAX_PIXELS = 2 ** 27;
 const MOST_THREADS = 4;
+const RETRY_SECONDS = 3;
 
 // --- The network
 
-// Returns the bytes of a file, and says how many more have come.
+// Returns the bytes of a file, and says how many more have come. What is out of reach is
+// asked for again, until it is there.
 const load = async (path, report) => {
-  const response = await fetch(new URL(path, import.meta.url));
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  const parts = [], reader = response.body.getReader();
   for (;;) {
-    const {done, value} = await reader.read();
-    if (done) break;
-    parts.push(value);
-    report(value.length);
+    const parts = [];
+    try {
+      const response = await fetch(new URL(path, import.meta.url));
+      if (!response.ok) throw new Error(`${path}: ${response.status}`);
+      const reader = response.body.getReader();
+      for (;;) {
+        const {done, value} = await reader.read();
+        if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+        parts.push(value);
+        report(value.length);
+      }
+    } catch {
+      for (const part of parts) report(-part.length);
+      postMessage({code: "offline"});
+      await new Promise((resolve) => setTimeout(resolve, 1000 * RETRY_SECONDS));
+    }
   }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
 };
 
 const openNetwork = async () => {
   let loaded = 0;
   const report = (bytes) => {
     loaded += bytes;
-    postMessage({progress: Math.min(0.99, loaded / site.bytes)});
+    const percent = Math.floor((100 * loaded) / site.bytes);
+    if (bytes > 0) postMessage({code: "loading", values: {percent}});
   };
   const [ort, wasm, graph] = await Promise.all([
     import(new URL(site.runtime, import.meta.url)),
@@ -41,7 +52,7 @@ const openNetwork = async () => {
   ort.env.wasm.numThreads = self.crossOriginIsolated
     ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   const session = await ort.InferenceSession.create(graph, {executionProviders: ["wasm"]});
-  postMessage({progress: 1});
+  postMessage({code: null});
   // Returns slope and offset of both planes of colour.
   return async (luma, [height, width], hints, strength) => {
     const rows = hints.length
@@ -127,4 +138,4 @@ addEventListener("message", ({data}) => {
   else if (at >= 0) tasks.splice(at, 1);
   work();
 });
-getNetwork().catch(() => postMessage({progress: 1}));
+getNetwork().catch(() => postMessage({code: null}));
