@@ -248,8 +248,14 @@ def write_jpeg_planes(path, luma, cb, cr, source):
     """
     path = Path(path)
     try:
-        planes = map(np.ascontiguousarray, (luma, cb, cr))
-        encoded = simplejpeg.encode_jpeg_yuv_planes(*planes, QUALITY)
+        luma, cb, cr = map(np.ascontiguousarray, (luma, cb, cr))
+        height, width = luma.shape
+        bottom, right = height % 2, width % 2
+        if bottom or right:  # the encoder reads a row and a column more of the luma
+            luma = cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        encoded = simplejpeg.encode_jpeg_yuv_planes(
+            luma[:height, :width], cb, cr, QUALITY
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, sync=False) as temporary:
             with open(temporary, "wb") as file:

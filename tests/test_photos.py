@@ -10,7 +10,7 @@ from colorizer_tf import photos as photos_module
 from colorizer_tf import sixteen_bit
 from colorizer_tf.color import BLUE, GREEN, RED
 from colorizer_tf.files import atomic_write, find_photos
-from colorizer_tf.photos import PhotoError, read_photo
+from colorizer_tf.photos import GrayPhoto, PhotoError, read_photo, write_jpeg_planes
 from colorizer_tf.sixteen_bit import MAX_PIXELS
 
 
@@ -355,3 +355,16 @@ def test_a_resolution_that_is_none_is_left_out(tmp_path):
     assert "dpi" not in photo.metadata
     rgb = np.zeros((20, 30, 3), np.uint8)
     photos_module.write_photo(tmp_path / "b.jpg", rgb, photo)
+
+
+def test_a_jpeg_of_planes_depends_on_nothing_beside_them(tmp_path, make_photo):
+    photo = make_photo(59, 45)[..., 0]
+    chroma = np.full((30, 23), 128, np.uint8)
+    contents = set()
+    for level in (0, 255):  # what lies behind the photo in memory
+        memory = np.full(photo.size + 1000, level, np.uint8)
+        luma = memory[: photo.size].reshape(photo.shape)
+        luma[:] = photo
+        write_jpeg_planes(tmp_path / "a.jpg", luma, chroma, chroma, GrayPhoto(luma))
+        contents.add((tmp_path / "a.jpg").read_bytes())
+    assert len(contents) == 1

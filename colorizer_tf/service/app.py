@@ -35,12 +35,12 @@ from colorizer_tf.service.validation import Limits, RequestError
 from colorizer_tf.sixteen_bit import MAX_PIXELS
 
 MEDIA_TYPES = {
-    ".bmp": "image/bmp",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".png": "image/png",
     ".tif": "image/tiff",
     ".webp": "image/webp",
+    ".bmp": "image/bmp",
     ".zip": "application/zip",
 }
 FORMATS = ("jpg", "png", "tif", "webp", "bmp")
@@ -54,7 +54,7 @@ _FILES_SCHEMA = WithJsonSchema(
 )
 # And these are fields that it leaves empty until somebody fills them.
 _FORMAT_SCHEMA = WithJsonSchema({"type": "string", "enum": ["", *FORMATS]})
-_SIDE_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1})
+_SIDE_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "examples": [""]})
 _log = logging.getLogger("uvicorn.error")
 
 

@@ -13,6 +13,7 @@ DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
 # Whatever has been asked for is there, in all of the photos.
 IDLE = "#strip:not(:has(.cell:not([data-state=done], [data-state=failed])))"
+SHOWN = '#picture:not([aria-busy="true"])'
 READY = '#stage[data-state=done][aria-busy="false"]'
 
 
@@ -29,7 +30,7 @@ class Page:
 
     def wait(self):
         self.page.wait_for_selector(IDLE)
-        self.page.wait_for_timeout(50)  # the pictures are decoded
+        self.page.wait_for_selector(SHOWN, state="attached")
 
     def press(self, name):
         self.page.click(f"#{name}")
@@ -51,7 +52,7 @@ class Page:
     def choose(self, number):
         self.page.click(f".cell >> nth={number}")
         self.page.wait_for_selector(READY)
-        self.page.wait_for_timeout(50)
+        self.page.wait_for_selector(SHOWN, state="attached")
 
     def picture(self, which="colour"):
         content = self.page.evaluate(

@@ -36,7 +36,7 @@ def test_what_holds_no_photos_is_small(service):
 
 
 def test_slow_readers_keep_nobody_out(colorizer):
-    photo = encode((2000, 2000))
+    photo = encode((1000, 1000))
     with RunningService(colorizer, received_bytes=2 * len(photo)) as running:
         with contextlib.ExitStack() as stack:
             for _ in range(3):
@@ -85,7 +85,7 @@ def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
 
 def test_who_does_not_take_the_answer_is_let_go(colorizer, monkeypatch):
     monkeypatch.setattr("colorizer_tf.service.middleware.IDLE_SECONDS", 0.5)
-    photo = encode((2000, 2000))
+    photo = encode((1000, 1000))
     body = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a.png"'
     body += b"\r\n\r\n" + photo + b"\r\n--x--\r\n"
     head = b"POST /api/colorize HTTP/1.1\r\nHost: x\r\nContent-Type: "

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 
 import pytest
@@ -10,6 +11,7 @@ import colorizer_tf as ct
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
+import httpx
 from browsing import (
     DESKTOP,
     GREEN,
@@ -24,7 +26,7 @@ from browsing import (
     is_red,
     read,
 )
-from running import RunningService, decode
+from running import RunningService, decode, encode
 
 from colorizer_tf.service.app import STATIC
 
@@ -85,13 +87,16 @@ def test_each_photo_has_its_own_and_a_reload_keeps_it(open_page, photos):
     assert used.dots.count() == 0
     used.set(0.6, 0.7, RED)
     used.set(0.3, 0.7, RED)
-    page.wait_for_timeout(200)
 
     page.reload()
     page.wait_for_selector("body.ready")
     used.wait()
     assert page.inner_text("#name") == "b.jpg"  # it is where it was
     assert used.dots.count() == 2
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_selector("body.ready")
+    used.wait()
     used.choose(0)
     assert [color for *_, color in used.hints()] == [GREEN]
     assert is_green(color_at(used.picture(), (0.25, 0.3)))
@@ -151,6 +156,29 @@ def test_the_service_is_restarted_in_between(open_page_at, colorizer, photos):
         page.context.close()
 
 
+def test_a_key_pressed_while_offline_counts_when_there_is_a_line_again(
+    open_page, photos
+):
+    page = open_page("en-US", errors_expected=True)
+    used = Page(page, photos[0])
+    used.set(0.25, 0.3, GREEN)
+    used.dots.focus()
+    page.context.set_offline(True)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#message:has-text('out of reach')")
+    page.context.set_offline(False)
+    page.wait_for_selector("#message:has-text('is back')")
+    used.wait()
+    assert [x for x, *_ in used.hints()] == ["26"]
+    assert is_green(color_at(used.picture(), (0.26, 0.3)))
+
+
+def test_more_photos_than_a_request_may_have(open_page, photos):
+    page = open_page("en-US")
+    Page(page, *[photos[1]] * 24)
+    assert page.locator(".cell[data-state=done]").count() == 24
+
+
 def test_a_full_service_is_waited_for_and_work_can_be_stopped(
     open_page_at, slow_colorizer, photos, monkeypatch
 ):
@@ -189,7 +217,6 @@ def test_a_photo_is_removed_and_put_back(open_page, photos):
     assert page.inner_text("#name") == "scan.tif"
     page.click("#clear-button")
     page.wait_for_selector("body.empty")
-    page.wait_for_timeout(200)
     page.reload()
     page.wait_for_selector("body.ready.empty")
 
@@ -218,6 +245,43 @@ def test_words_are_of_the_browsers_language_or_the_chosen_one(open_page):
         json.loads((STATIC / f"texts/{name}.json").read_text()) for name in ("en", "ru")
     ]
     assert texts[0].keys() == texts[1].keys()
+
+
+def test_all_of_it_is_in_the_language(open_page, photos):
+    page = open_page("ru-RU")
+    Page(page, photos[0]).set(0.25, 0.3, GREEN)
+    page.click("#dot-list summary")
+    words = page.evaluate(
+        """() => [...document.querySelectorAll("body :not(noscript, #language)")]
+          .flatMap((element) => [element.children.length ? "" : element.textContent,
+            element.ariaLabel, element.title, element.alt])"""
+    )
+    names = re.compile(r"мама( colour)?\.png|Delete|#\w+")
+    foreign = [word for word in words if re.search("[a-z]", names.sub("", word or ""))]
+    assert foreign == []
+    assert page.get_attribute("#colour", "alt") == "мама.png, в цвете"
+
+
+def test_a_shared_link_shows_what_it_is(running):
+    page = httpx.get(running.url).text
+    for name in ("<title>", '"og:title" content="', '"og:description" content="'):
+        assert "black-and-white photo" in page.partition(name)[2].partition("\n")[0]
+
+
+def test_the_description_of_the_api_can_be_tried_as_it_is(browser, running):
+    photo = {"name": "a.png", "mimeType": "image/png", "buffer": encode()}
+    page = browser.new_page()
+    page.goto(f"{running.url}/docs")
+    page.click(".opblock-post")
+    page.click(".try-out__btn")
+    page.set_input_files(".opblock-post input[type=file]", photo)
+    with page.expect_response("**/api/colorize") as event:
+        page.click(".opblock-post .execute")
+    asked = ("content-type", "content-disposition", "content-length")
+    plain = running.post(("a.png", encode())).headers
+    for name in asked:
+        assert event.value.headers[name] == plain[name]
+    page.close()
 
 
 def test_a_generator_that_takes_no_hints_has_no_colours(

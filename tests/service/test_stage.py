@@ -71,6 +71,58 @@ def test_a_colour_is_set_undone_and_downloaded(
     assert running.is_tidy()
 
 
+def test_a_download_has_what_was_set_a_moment_ago(open_page, running, photos):
+    page = open_page("en-US", **PHONE)
+    used = Page(page, photos[0], touch=True)
+    page.fill("#colour-input", GREEN)
+    used.tap(0.25, 0.3)
+    _, result = used.download()  # what was said lies over no button either
+    hint = saved(used, {"x": 0.25, "y": 0.3, "color": GREEN})
+    own = {"strength": "1", "hints": json.dumps([hint])}
+    assert result == running.post(("мама.png", read(photos[0])), **own).content
+
+
+def test_a_photo_goes_out_once_and_then_its_preview(
+    open_page, running, photos, monkeypatch
+):
+    sent, submit = [], running.store.submit
+
+    def note(uploads, *args, **options):
+        ((_, name),) = uploads
+        sent.append(name)
+        return submit(uploads, *args, **options)
+
+    monkeypatch.setattr(running.store, "submit", note)
+    used = Page(open_page("en-US"), photos[2])
+    used.set(0.25, 0.3, GREEN)
+    assert sent == ["scan.tif", "preview.jpg", "preview.jpg"]
+
+
+def test_a_tap_on_the_divider_is_one_on_the_photo(open_page, photos):
+    page = open_page("en-US")
+    used = Page(page, photos[0])
+    used.set(0.5, 0.2, GREEN)
+    assert is_green(color_at(used.picture(), (0.5, 0.2)))
+    assert page.get_attribute("#handle", "aria-valuenow") == "50"
+
+
+def test_two_fingers_zoom_and_set_nothing(open_page, photos):
+    page = open_page("en-US", **PHONE)
+    used = Page(page, photos[0], touch=True)
+    hand = page.context.new_cdp_session(page)
+
+    def touch(kind, *places):
+        points = [dict(zip("xy", used.point(*place), strict=True)) for place in places]
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (0.4, 0.3), (0.6, 0.3))
+    touch("touchMove", (0.3, 0.3), (0.7, 0.3))
+    touch("touchEnd")
+    assert page.locator("#picture").bounding_box()["width"] > 1.3 * PHONE["width"]
+    assert used.dots.count() == 0
+    assert page.evaluate("[scrollX, scrollY, visualViewport.scale]") == [0, 0, 1]
+
+
 def test_it_is_seen_larger_and_the_divider_is_moved(open_page, photos):
     page = open_page("en-US")
     used = Page(page, photos[0])
@@ -90,6 +142,7 @@ def test_it_is_seen_larger_and_the_divider_is_moved(open_page, photos):
     page.mouse.move(*before)
     page.mouse.wheel(0, -500)
     assert page.inner_text("#fit-button") != "100%"
+    assert page.evaluate("scrollY") == 0
     assert used.point(0.3, 0.3) == pytest.approx(before, abs=2)
     page.mouse.down()  # what is seen is moved, and no dot is set
     page.mouse.move(before[0] - 50, before[1] - 30)
@@ -104,6 +157,8 @@ def test_it_is_seen_larger_and_the_divider_is_moved(open_page, photos):
     used.wait()
     assert used.dots.count() == 0
     assert page.get_attribute("#undo-button", "aria-disabled") == "true"
+    page.click("#full-button")
+    page.wait_for_function("document.fullscreenElement")
 
 
 def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos):
@@ -174,9 +229,21 @@ def test_the_strength_is_the_photos_own_or_for_all(open_page, photos):
     used.wait()
     gray = np.asarray(decode(used.picture()).convert("RGB")).astype(int)
     assert np.ptp(gray, axis=2).max() <= 2
+    used.set(0.25, 0.3, GREEN)  # alone it colours the photo
+    assert is_green(color_at(used.picture(), (0.25, 0.3)))
+    assert np.ptp(color_at(used.picture(), FAR)) <= 2
+    page.focus("#undo-button")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    used.wait()
+    # Its keys stay where they are, though there is nothing more to undo.
+    assert page.get_attribute("#undo-button", "aria-disabled") == "true"
+    assert page.evaluate("document.activeElement.id") == "undo-button"
+    page.keyboard.press("Control+y")
     page.keyboard.press("Control+z")
     used.wait()
     assert page.input_value("#strength") == "100"
+    page.focus("#strength")
     page.keyboard.press("ArrowLeft")
     page.click("#strength-all")
     used.choose(1)

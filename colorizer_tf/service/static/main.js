@@ -13,7 +13,7 @@ import {language, t, use, wanted} from "./texts.js";
 const EXAMPLES = ["astronaut", "cat", "coffee"];
 const TOO_DARK = 0.04;
 const TOO_BRIGHT = 0.96;
-const MESSAGE_SECONDS = 8;
+const SECONDS = {toRead: 4, toAct: 8}; // that a message is shown
 const find = (selector) => document.querySelector(selector);
 const click = (id, act) => find(`#${id}`).addEventListener("click", act);
 
@@ -40,7 +40,8 @@ const say = (text, {action = "", act = null, stay = false} = {}) => {
   button.hidden = !action;
   button.onclick = act;
   find("#message").classList.toggle("shown", Boolean(text));
-  if (text && !stay) messageTimer = setTimeout(() => say(""), 1000 * MESSAGE_SECONDS);
+  const seconds = action ? SECONDS.toAct : SECONDS.toRead;
+  if (text && !stay) messageTimer = setTimeout(() => say(""), 1000 * seconds);
 };
 
 const reasonFor = ({name}, code) => {
@@ -381,7 +382,8 @@ click("stop-button", () => {
 const speak = async (name) => {
   await use(name);
   find("#language").textContent = t("switch");
-  find("#language").lang = name === "en" ? "ru" : "en";
+  const other = name === "en" ? "ru" : "en";
+  find("#language").lang = find("#language").dataset.short = other;
   showExamples();
   showList();
   showEdits();

@@ -49,6 +49,7 @@ export class Stage extends EventTarget {
   zoom = 1;
   #center = {x: 0.5, y: 0.5};
   #shown = {gray: null, colour: null};
+  #shows = 0;
   #pointers = new Map();
   #gesture = null;
   #lastTap = null;
@@ -78,7 +79,10 @@ export class Stage extends EventTarget {
     this.images.gray.alt = name ? t("gray_alt", {name}) : "";
     this.images.colour.alt = name ? t("colour_alt", {name}) : "";
     this.picture.hidden = !gray;
+    const number = (this.#shows += 1);
+    this.picture.ariaBusy = true;
     await Promise.all([this.#load("gray", gray), this.#load("colour", colour)]);
+    if (number === this.#shows) this.picture.ariaBusy = false;
     this.layout();
   }
 
@@ -277,17 +281,24 @@ export class Stage extends EventTarget {
       this.split = between(0, fraction, 1);
       this.layout();
     };
+    let start = null; // of a tap, as long as it is none of the handle, nor a drag
     this.divider.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       event.preventDefault();
+      start = event.target === this.divider ? event : null;
       this.handle.focus({preventScroll: true});
       this.divider.setPointerCapture(event.pointerId);
     });
     this.divider.addEventListener("pointermove", (event) => {
       if (!this.divider.hasPointerCapture(event.pointerId)) return;
+      const way = start && Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY);
+      if (start && way < SLIP) return;
+      start = null;
       const box = this.box.getBoundingClientRect();
       move((event.clientX - box.left) / box.width);
     });
+    // The line often runs through a face: there, too, a tap is one on the photo.
+    this.divider.addEventListener("pointerup", (event) => start && this.#tap(event));
     this.handle.addEventListener("keydown", (event) => {
       const steps = {ArrowLeft: -0.05, ArrowDown: -0.05, ArrowRight: 0.05, ArrowUp: 0.05};
       if (event.key in steps) move(this.split + steps[event.key]);

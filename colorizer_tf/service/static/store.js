@@ -26,6 +26,7 @@ const within = (names, mode, work) =>
     }
     const transaction = database.transaction(names, mode);
     const results = names.map((name) => work(transaction.objectStore(name)));
+    transaction.commit(); // now: a page that goes away aborts what is open
     transaction.oncomplete = () => resolve(results.map((request) => request?.result));
     transaction.onabort = () => reject(transaction.error);
   });

@@ -6,13 +6,20 @@ const TABLE = Uint32Array.from({length: 256}, (_, number) => {
   }
   return number;
 });
-const MIDNIGHT_1980 = 0x21 << 16;
 const UTF8_NAMES = 0x800;
 
 const checksum = (bytes) => {
   let sum = 0xffffffff;
   for (const byte of bytes) sum = TABLE[(sum ^ byte) & 255] ^ (sum >>> 8);
   return (sum ^ 0xffffffff) >>> 0;
+};
+
+// As in DOS: two seconds are the least, and 1980 is the first year.
+const now = () => {
+  const date = new Date();
+  const day = ((date.getFullYear() - 1980) << 9) | ((date.getMonth() + 1) << 5) | date.getDate();
+  const time = (date.getHours() << 11) | (date.getMinutes() << 5) | (date.getSeconds() >> 1);
+  return ((day << 16) | time) >>> 0;
 };
 
 // [size, value] of each, little-endian.
@@ -39,13 +46,13 @@ export const unique = (name, taken) => {
 
 // Returns files, [{name, blob}], as the blob of a zip.
 export const zip = async (files) => {
-  const parts = [], directory = [], taken = new Set();
+  const parts = [], directory = [], taken = new Set(), written = now();
   let offset = 0;
   for (const {name, blob} of files) {
     const bytes = new TextEncoder().encode(unique(name, taken));
     const sum = checksum(new Uint8Array(await blob.arrayBuffer()));
     const common = [
-      [2, 20], [2, UTF8_NAMES], [2, 0], [4, MIDNIGHT_1980], [4, sum], [4, blob.size],
+      [2, 20], [2, UTF8_NAMES], [2, 0], [4, written], [4, sum], [4, blob.size],
       [4, blob.size], [2, bytes.length], [2, 0],
     ];
     const head = pack([[4, 0x04034b50], ...common]);
