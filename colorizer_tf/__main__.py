@@ -1,4 +1,4 @@
-"""The commands: `colorizer-tf colorize SOURCE DESTINATION`, and `serve`."""
+"""The commands: `colorizer-tf colorize SOURCE DESTINATION`, `serve` and `site`."""
 
 import argparse
 import contextlib
@@ -40,6 +40,7 @@ def _parse(arguments):
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_colorize(commands)
     _add_serve(commands)
+    _add_site(commands)
     return parser.parse_args(arguments)
 
 
@@ -136,6 +137,23 @@ def _count(text):
     if not text.isdecimal() or not 1 <= int(text) <= MAX_VARIANTS:
         raise argparse.ArgumentTypeError(f"{text} is not from 1 to {MAX_VARIANTS}")
     return int(text)
+
+
+def _add_site(commands):
+    site = commands.add_parser(
+        "site",
+        help="write the page as a static site, with the network in it",
+        description="Writes the page as a static site that any host of files can "
+        "serve. Photos are colorized in the browsers of those who visit it, and "
+        "uploaded nowhere.",
+    )
+    site.add_argument(
+        "folder", metavar="FOLDER", help="a new one, or one with an older site"
+    )
+    site.add_argument(
+        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+    )
+    site.set_defaults(command=_site)
 
 
 def _port(text):
@@ -283,6 +301,18 @@ def _serve(options):
     # A second Ctrl-C, or the end that a first one asked for.
     with contextlib.suppress(KeyboardInterrupt):
         serve(colorizer, options.host, options.port)
+    return 0
+
+
+def _site(options):
+    from colorizer_tf.site import write_site
+
+    print("Gathering the page, the network and ONNX Runtime Web ...", flush=True)
+    files = write_site(options.folder, options.weights)
+    for name, size in sorted(files.items(), key=lambda item: -item[1]):
+        print(f"{size:12,}  {name}")
+    print(f"{sum(files.values()):12,}  {Path(options.folder).absolute()}")
+    print(f"Try it: {sys.executable} -m http.server --directory {options.folder}")
     return 0
 
 

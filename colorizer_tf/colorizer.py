@@ -21,6 +21,7 @@ from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
 from colorizer_tf.suggestions import choose_variants, suggest_colors
 
+WORKING_SIZE = 128
 LONGEST = 4
 
 
@@ -48,7 +49,7 @@ class Colorizer:
 
     WEIGHTS = Path(__file__).parent / "weights/generator.keras"
 
-    def __init__(self, generator, working_size=128):
+    def __init__(self, generator, working_size=WORKING_SIZE):
         if working_size < 1:
             raise ValueError(
                 f"working_size must be at least 1. Received: {working_size}"

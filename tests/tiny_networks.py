@@ -34,7 +34,7 @@ def build_obedient_generator():
     around = spread(hints)
     spread.set_weights([keras.ops.ones((9, 9, 3, 1))])
     count, chroma = around[..., :1], around[..., 1:]
-    background = keras.ops.stack([-0.03, 0.02])
+    background = np.float32([-0.03, 0.02])
     chroma = keras.ops.where(
         count > 0, chroma / keras.ops.maximum(count, 1), background
     )

