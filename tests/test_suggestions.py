@@ -16,7 +16,7 @@ from colorizer_tf.suggestions import (
     suggest_colors,
 )
 from colorizer_tf.training.export import export_network
-from colorizer_tf.training.models import add_likely, build_generator
+from colorizer_tf.training.models import add_likely, build_generator, copy_weights
 
 
 def rgb_of(color):
@@ -174,3 +174,11 @@ def test_the_command_writes_variants(likely_generator, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command[:-1], "13"])
+
+
+def test_a_generator_without_it_starts_from_one_with_it(likely_generator):
+    generator, whole = likely_generator
+    plain = build_generator(None, widths=(8, 8, 8, 8), attention=True)
+    copy_weights(whole, plain)
+    inputs = [np.full((1, 32, 32, 1), 0.4), np.zeros((1, 8, 8, 3))]
+    np.testing.assert_array_equal(plain(inputs), generator(inputs))
