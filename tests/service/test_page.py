@@ -157,9 +157,9 @@ def test_the_service_is_restarted_in_between(open_page_at, colorizer, photos):
 
 
 def test_a_key_pressed_while_offline_counts_when_there_is_a_line_again(
-    open_page, photos
+    open_page_at, running, photos
 ):
-    page = open_page("en-US", errors_expected=True)
+    page = open_page_at(running.url, "en-US", errors_expected=True)
     used = Page(page, photos[0])
     used.set(0.25, 0.3, GREEN)
     used.dots.focus()
