@@ -49,7 +49,7 @@ RGB_TO_XYZ = np.float32(
     ]
 )
 # Of the file; and weights of fewer numbers stay as they are.
-MOST_BYTES, LEAST = 7_900_000, 1024
+MAX_BYTES, LEAST = 7_900_000, 1024
 
 
 class BrowserGraph(keras.Model):
@@ -75,7 +75,8 @@ class BrowserGraph(keras.Model):
         shapes = input_shapes(generator)
         if all(shapes[0][1:3]):
             raise ExportError("The generator takes photos of one size alone.")
-        self.generator = generator
+        # Without the output `likely`, if there is one.
+        self.generator = keras.Model(generator.inputs, generator.outputs[0])
         self.takes_hints = len(shapes) == 2
         self.stride = find_stride(generator)
 
@@ -106,7 +107,7 @@ class BrowserGraph(keras.Model):
     def _run(self, lumas, grids):
         """The network's (Cb, Cr), (B, 2, H, W), of photos of its own size."""
         gray = lumas[..., None]
-        rgb = self.generator([gray, grids] if self.takes_hints else gray)
+        rgb = self.generator([gray, grids] if self.takes_hints else [gray])
         return ops.transpose(rgb_to_chroma(rgb), (0, 3, 1, 2))
 
 
@@ -424,7 +425,7 @@ def _quantize(model):
     small = [name for name, (_, values) in weights.items() if values.size < LEAST]
     for name in small:
         del weights[name]
-    room = MOST_BYTES - model.ByteSize() + sum(3 * x.size for _, x in weights.values())
+    room = MAX_BYTES - model.ByteSize() + sum(3 * x.size for _, x in weights.values())
     added = []
     for name in sorted(weights, key=lambda name: weights[name][1].size):
         tensor, values = weights[name]
