@@ -2,7 +2,7 @@
 
 Photos are grouped by what stands before the first "_" of their names, and only the
 test side of the folder is measured: the tenth that training keeps out. With `--hints`,
-it is what points of the real colours bring, in dB of PSNR.
+it is what points of the real colors bring, in dB of PSNR.
 
     python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
     python benchmarks/by_kind.py photos/more photos/large --strength 0.7
@@ -22,7 +22,7 @@ def kind(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", nargs="+", help="folders of colour photos")
+    parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument(
         "--working-size", type=int, default=128, help="pixels at the shorter side"
     )
@@ -30,10 +30,10 @@ def main():
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
     )
     parser.add_argument(
-        "--strength", type=float, default=1.0, help="less or more colour than 1"
+        "--strength", type=float, default=1.0, help="less or more color than 1"
     )
     parser.add_argument(
-        "--hints", type=int, nargs="+", help="numbers of points of the real colours"
+        "--hints", type=int, nargs="+", help="numbers of points of the real colors"
     )
     args = parser.parse_args()
 

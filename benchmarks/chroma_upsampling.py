@@ -1,9 +1,9 @@
 """What is lost when chroma is predicted small and brought up again.
 
-The table behind `working_size` and behind `upsampling`: the real chroma of colour
+The table behind `working_size` and behind `upsampling`: the real chroma of color
 photos, brought down to a quarter of the working size, as the network predicts it,
 and up again in five ways, joined with the real luma. PSNR in dB over each photo, the
-mean over the photos, and the same over the twentieth of the pixels where colour
+mean over the photos, and the same over the twentieth of the pixels where color
 changes most: the edges, where bleeding is seen. Then the error of the generator in
 the box, or of another one, at each working size.
 
@@ -18,7 +18,7 @@ import numpy as np
 import skimage.data
 
 import colorizer_tf as ct
-from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED, colourfulness
+from colorizer_tf.color import BLUE, CB_SCALE, CR_SCALE, GREEN, RED, colorfulness
 from colorizer_tf.painting import CHROMA_SUBSAMPLING, fit_chroma, paint
 
 EMBEDDED = ("astronaut.png", "coffee.png", "rocket.jpg", "chelsea.png", "retina.jpg")
@@ -93,7 +93,7 @@ def bring_down_and_up(photo, size, bring_up):
 
 
 def print_methods(photos, sizes):
-    print("PSNR in dB, over the photo and at its colour edges")
+    print("PSNR in dB, over the photo and at its color edges")
     print("working_size".ljust(14), *(name.rjust(15) for name in METHODS))
     edges = [steepest(split(photo)[1]) for photo in photos]
     for size in sizes:
@@ -109,23 +109,23 @@ def print_methods(photos, sizes):
 
 
 def print_generator(weights, photos, sizes):
-    print("\nthe generator: PSNR in dB, colourfulness over that of the real photos")
+    print("\nthe generator: PSNR in dB, colorfulness over that of the real photos")
     colorizer = ct.Colorizer.load(weights)
-    real = np.mean([float(colourfulness(np.float32(p) / 255)) for p in photos])
+    real = np.mean([float(colorfulness(np.float32(p) / 255)) for p in photos])
     for colorizer.working_size in sizes:
         results = [
             colorizer.colorize(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
             for photo in photos
         ]
         whole = np.mean([psnr(*pair) for pair in zip(results, photos, strict=True)])
-        colour = np.mean([float(colourfulness(np.float32(r) / 255)) for r in results])
+        color = np.mean([float(colorfulness(np.float32(r) / 255)) for r in results])
         size = str(colorizer.working_size).ljust(14)
-        print(f"{size} {whole:15.2f} {colour / real:15.2f}", flush=True)
+        print(f"{size} {whole:15.2f} {color / real:15.2f}", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", default="", help="a folder of large colour photos")
+    parser.add_argument("--photos", default="", help="a folder of large color photos")
     parser.add_argument(
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"
     )

@@ -32,7 +32,7 @@ import cv2
 import numpy as np
 import skimage.data
 from clips import HEIGHT, PEOPLE, RATE, STREETS, WIDTH, View, make_clip, make_kinds
-from colorizer_tf.color import colourfulness, join_luma_chroma, rgb_to_chroma
+from colorizer_tf.color import colorfulness, join_luma_chroma, rgb_to_chroma
 from colorizer_tf.film import BATCH, CHUNK
 from colorizer_tf.painting import fit_chroma, paint
 from colorizer_tf.reel import Film
@@ -97,7 +97,7 @@ def judge(frames, lumas, chromas):
         real = np.float32(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)) / 255
         real = join_luma_chroma(luma[..., None], rgb_to_chroma(real))
         made = join_luma_chroma(luma[..., None], chroma)
-        colors.append(float(colourfulness(made)))
+        colors.append(float(colorfulness(made)))
         errors.append(np.mean((made - real) ** 2))
     return np.mean(colors), np.mean(errors)
 

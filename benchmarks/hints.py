@@ -1,8 +1,8 @@
-"""From a click on the page to the photo with that colour, in a real browser.
+"""From a click on the page to the photo with that color, in a real browser.
 
 Photos of several sizes, made of the embedded sample, are dropped on the page, and
-colours are set at random places, a second apart. Two times are taken: until the
-picture shows the colour, and, after the last click, until the file at full size has
+colors are set at random places, a second apart. Two times are taken: until the
+picture shows the color, and, after the last click, until the file at full size has
 been downloaded. It needs Chromium, as the tests of the page do.
 
     python benchmarks/hints.py --weights runs/mine/generator.keras

@@ -81,7 +81,7 @@ def ask(client, photo):
 
 
 def is_of(response, photo):
-    """Whether the response is this photo, in colour or not."""
+    """Whether the response is this photo, in color or not."""
     if response.status_code != 200:
         return False
     sent = cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE)

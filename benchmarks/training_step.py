@@ -54,16 +54,16 @@ def build_original_discriminator():
 
 def photos_per_second(gan, image_size, batch_size, steps):
     rng = np.random.default_rng(0)
-    colour = rng.random((batch_size, image_size, image_size, 3), np.float32)
-    inputs = colour.mean(axis=-1, keepdims=True)
+    color = rng.random((batch_size, image_size, image_size, 3), np.float32)
+    inputs = color.mean(axis=-1, keepdims=True)
     if len(gan.generator.inputs) == 2:
         side = image_size // 4
         inputs = inputs, np.zeros((batch_size, side, side, 3), np.float32)
-    gan.train_on_batch(inputs, colour)  # builds the graph, warms up
+    gan.train_on_batch(inputs, color)  # builds the graph, warms up
     seconds = []
     for _ in range(steps):
         start = time.perf_counter()
-        gan.train_on_batch(inputs, colour)
+        gan.train_on_batch(inputs, color)
         seconds.append(time.perf_counter() - start)
     return batch_size / np.median(seconds)
 

@@ -30,12 +30,12 @@ def measure(batch_size, steps):
     strategy = ct.training_strategy()
     rng = np.random.default_rng(0)
     replicas = strategy.num_replicas_in_sync
-    colour = rng.random((batch_size // replicas, 128, 128, 3), np.float32)
+    color = rng.random((batch_size // replicas, 128, 128, 3), np.float32)
     gray, hints = (
-        colour.mean(axis=-1, keepdims=True),
-        np.zeros_like(colour[:, ::4, ::4]),
+        color.mean(axis=-1, keepdims=True),
+        np.zeros_like(color[:, ::4, ::4]),
     )
-    batches = tf.data.Dataset.from_tensors(((gray, hints), colour)).repeat(steps)
+    batches = tf.data.Dataset.from_tensors(((gray, hints), color)).repeat(steps)
     with strategy.scope():
         gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
         gan.compile(keras.optimizers.Adam(1e-3), keras.optimizers.Adam(2e-4))

@@ -32,7 +32,7 @@ def _parse(arguments):
     run_as_module = Path(sys.argv[0]).name == "__main__.py"
     parser = argparse.ArgumentParser(
         prog="python -m colorizer_tf" if run_as_module else "colorizer-tf",
-        description="Gives black-and-white photos their colours.",
+        description="Gives black-and-white photos their colors.",
     )
     parser.add_argument(
         "--version", action="version", version=f"colorizer_tf {__version__}"
@@ -89,7 +89,7 @@ def _add_colorize(commands):
     colorize.add_argument(
         "--hints",
         metavar="FILE",
-        help="colours that places of a photo have, as JSON: "
+        help="colors that places of a photo have, as JSON: "
         '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
         'width and height, and for a film "time": seconds (for a folder, '
         "NAME.hints.json beside a photo)",

@@ -64,7 +64,7 @@ def colorize_archive(
         source: a folder, or an address that fsspec knows, such as
             "s3://bucket/scans"; nothing in it is touched.
         destination: likewise, for the results.
-        strength: scales the colour; 0 gives gray photos.
+        strength: scales the color; 0 gives gray photos.
         extension: the format of the results, such as ".jpg"; by default each
             has the format of its photo.
         address: of a Ray cluster, as `ray.init` takes it. By default, Ray is

@@ -1,4 +1,4 @@
-"""Luma and chroma: a photo taken apart into its gray and its colour, and joined.
+"""Luma and chroma: a photo taken apart into its gray and its color, and joined.
 
 BT.601 in full range, as JPEG and OpenCV use it (ITU-T T.871). Luma Y is in
 [0, 1]; chroma is the pair (Cb, Cr), each in [-0.5, 0.5] with 0 for gray.
@@ -121,12 +121,12 @@ def join_luma_chroma(luma, chroma):
     return xp.clip(xp.concatenate(channels, axis=-1), 0, 1)
 
 
-def colourfulness(rgb):
-    """Returns the colourfulness of RGB photos, (..., H, W, 3) in [0, 1].
+def colorfulness(rgb):
+    """Returns the colorfulness of RGB photos, (..., H, W, 3) in [0, 1].
 
-    The measure M3 of Hasler and Süsstrunk, "Measuring colourfulness in natural
+    The measure M3 of Hasler and Süsstrunk, "Measuring colorfulness in natural
     images" (2003), in their units of 0..255: 0 is gray, 15 slightly, 45 quite
-    and 82 highly colourful. Shape (...).
+    and 82 highly colorful. Shape (...).
     """
     xp = array_namespace(rgb)
     rgb = 255 * rgb

@@ -26,7 +26,7 @@ LONGEST = 4
 
 
 class Colorizer:
-    """Gives gray photos their colours with a trained generator.
+    """Gives gray photos their colors with a trained generator.
 
     Args:
         generator: a Keras model from gray (B, H, W, 1), or gray and hints
@@ -38,7 +38,7 @@ class Colorizer:
             luma; the luma of the result is the photo's own.
 
     Attributes:
-        takes_hints: whether the generator takes colours that a person sets.
+        takes_hints: whether the generator takes colors that a person sets.
         network: the generator as a function from gray, and hints, to chroma; a
             `network.Network`, or a `network.KerasNetwork` of a Keras model.
         WEIGHTS: where the generator that comes with the package lies.
@@ -82,14 +82,14 @@ class Colorizer:
         return cls.load(cls.WEIGHTS, **kwargs)
 
     def colorize(self, photo, strength=1.0, hints=()):
-        """Returns a photo in colour.
+        """Returns a photo in color.
 
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
-                (H, W, 4), whose own colours and transparency are dropped.
-            strength: scales the colour that is predicted, not that of the hints:
-                0 gives the gray photo, or one that hints alone colour.
-            hints: a list of `Hint`: colours that places of the photo have.
+                (H, W, 4), whose own colors and transparency are dropped.
+            strength: scales the color that is predicted, not that of the hints:
+                0 gives the gray photo, or one that hints alone color.
+            hints: a list of `Hint`: colors that places of the photo have.
 
         Returns:
             RGB of the same size and type, (H, W, 3). Turned gray again it is the
@@ -181,7 +181,7 @@ class Colorizer:
     def colorize_file(self, source, destination, strength=1.0, hints=()):
         """Colorizes a photo file.
 
-        Resolution, EXIF, colour profile and transparency go along where the
+        Resolution, EXIF, color profile and transparency go along where the
         format of the result has them; 16 bits stay 16 in PNG and TIFF.
 
         Args:
@@ -190,7 +190,7 @@ class Colorizer:
                 folder, which is there or whose name has no ending, for a result
                 of the same name. What is there already is not replaced.
             strength: as in `colorize`.
-            hints: a list of `Hint`: colours that places of the photo have.
+            hints: a list of `Hint`: colors that places of the photo have.
 
         Returns:
             The path of the result.
@@ -320,7 +320,7 @@ class Colorizer:
         Args:
             lumas: a list of float32 (h, w), as `shrink` returns them.
             hints: for each photo what `encode_hints` returns, or None.
-            strengths: for each photo what scales the colours that are not of its
+            strengths: for each photo what scales the colors that are not of its
                 hints; 1 by default.
 
         Returns:

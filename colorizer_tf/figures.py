@@ -84,13 +84,13 @@ def plot_history(histories):
             of dictionaries that `training.read_history` returns.
 
     Returns:
-        The figure: squared error, PSNR and colourfulness on the validation
+        The figure: squared error, PSNR and colorfulness on the validation
         side, and what the discriminator thinks.
     """
     panels = {
         "mean squared error": ("mse", "val_mse"),
         "PSNR, dB": ("val_psnr",),
-        "colourfulness, 1 is natural": ("val_colourfulness",),
+        "colorfulness, 1 is natural": ("val_colorfulness",),
         "discriminator's loss": ("d_loss", "val_d_loss"),
         "its probability of “real”": ("p_real", "p_fake"),
     }
@@ -116,7 +116,7 @@ def plot_history(histories):
 
 
 def plot_palette(lab):
-    """Shows how often each colour occurs, and returns the figure.
+    """Shows how often each color occurs, and returns the figure.
 
     Args:
         lab: pixels in CIELAB, (N, 3).

@@ -1,4 +1,4 @@
-"""A film colorized: its luma untouched, in colours that are steady, in pieces.
+"""A film colorized: its luma untouched, in colors that are steady, in pieces.
 
 Decoding, the network, steadying, and painting and encoding have a thread each. What
 is encoded is kept in a hidden folder beside the result, a file for each piece of some

@@ -1,4 +1,4 @@
-"""Films by their names; and colours that a person sets in one.
+"""Films by their names; and colors that a person sets in one.
 
 Nothing here needs PyAV.
 """
@@ -32,7 +32,7 @@ def find_films(folder):
 
 @dataclass(frozen=True)
 class FilmHint(Hint):
-    """A colour that a place of a film has, from the cut before to the cut after.
+    """A color that a place of a film has, from the cut before to the cut after.
 
     Args:
         x, y: the place, as fractions of the upright picture's width and height.
@@ -40,7 +40,7 @@ class FilmHint(Hint):
         time: when it is there, in seconds from the film's start.
 
     Raises:
-        HintError: the place is outside the picture, there is no such colour, or no
+        HintError: the place is outside the picture, there is no such color, or no
             such time.
     """
 

@@ -48,7 +48,7 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
         source: a folder; nothing in it is touched.
         destination: another folder, made if need be. It may lie inside the
             source: photos in it are left out.
-        strength: scales the colour; 0 gives gray photos.
+        strength: scales the color; 0 gives gray photos.
         extension: the format of the results, such as ".jpg"; by default each
             has the format of its photo.
 
@@ -193,7 +193,7 @@ def colorize_works(colorizer, works, strength, threads=THREADS):
     Args:
         colorizer: a `Colorizer`.
         works: yields a `Work` for each photo.
-        strength: scales the colour.
+        strength: scales the color.
         threads: so many batches are under way at a time.
     """
     pool, stopped = ThreadPoolExecutor(threads), threading.Event()

@@ -1,4 +1,4 @@
-"""Colours that a person sets: what they are, and how the network is told.
+"""Colors that a person sets: what they are, and how the network is told.
 
 The network sees a photo in cells of 4x4 pixels. In a cell with a hint it is given
 1 and the hint's chroma (Cb, Cr), in all others 0, 0, 0. What it still predicts
@@ -18,7 +18,7 @@ from colorizer_tf.color import join_luma_chroma, rgb_to_chroma
 from colorizer_tf.files import atomic_write
 
 HINT_STRIDE = 4
-MOST_HINTS = 1000
+MAX_HINTS = 1000
 # Of a correction: its distances are in cells; this much luma is as far as one.
 REACH = 6
 BLENDING = 3
@@ -37,7 +37,7 @@ class HintError(ValueError):
 
 @dataclass(frozen=True)
 class Hint:
-    """A colour that a place of a photo has.
+    """A color that a place of a photo has.
 
     Args:
         x, y: the place, as fractions of the upright photo's width and height,
@@ -45,7 +45,7 @@ class Hint:
         color: "#rrggbb", or three levels in 0..255, which become such a text.
 
     Raises:
-        HintError: the place is outside the photo, or there is no such colour.
+        HintError: the place is outside the photo, or there is no such color.
     """
 
     x: float
@@ -59,7 +59,7 @@ class Hint:
 
     @property
     def rgb(self):
-        """The colour as float32 (3,), in [0, 1]."""
+        """The color as float32 (3,), in [0, 1]."""
         return np.float32(list(bytes.fromhex(self.color[1:]))) / 255
 
 
@@ -111,10 +111,10 @@ def parse_hints(text, name="the hints"):
         raise HintError(
             f'{name} cannot be read: it must be a list of {{"x", "y", "color"}}.'
         )
-    if len(entries) > MOST_HINTS:
+    if len(entries) > MAX_HINTS:
         raise HintError(
             f"{name} cannot be read: it has {len(entries):,} entries, and "
-            f"{MOST_HINTS:,} hints are the most for a photo."
+            f"{MAX_HINTS:,} hints are the most for a photo."
         )
     hints = []
     for number, entry in enumerate(entries, 1):
@@ -160,7 +160,7 @@ def write_hints(path, hints):
 def encode_hints(hints, luma):
     """Returns what the network is told of hints for a photo that it sees.
 
-    Of several hints in a cell, the last counts. A colour has the perceived chroma
+    Of several hints in a cell, the last counts. A color has the perceived chroma
     (CIE) that was picked, in light and in shade, as far as the luma leaves room for it.
 
     Args:
@@ -193,7 +193,7 @@ def mean_luma(luma, row, column):
 
 
 def _fit_to_luma(rgb, luma):
-    """Returns the (Cb, Cr) of a colour's hue and perceived chroma at a luma."""
+    """Returns the (Cb, Cr) of a color's hue and perceived chroma at a luma."""
     tried = join_luma_chroma(np.full_like(_SCALES, luma), _SCALES * rgb_to_chroma(rgb))
     lab = cv2.cvtColor(np.vstack([tried, rgb])[None], cv2.COLOR_RGB2LAB)[0]
     *reached, wanted = np.hypot(lab[:, 1], lab[:, 2])
@@ -206,7 +206,7 @@ def _fit_to_luma(rgb, luma):
 
 
 def correct_chroma(chroma, cells, luma):
-    """Returns predicted chroma, corrected so that each hint has its colour.
+    """Returns predicted chroma, corrected so that each hint has its color.
 
     What a prediction misses at the hints is blended by the distance to them along
     the photo, in which a difference in luma is a detour (Yatziv and Sapiro, "Fast
@@ -229,7 +229,7 @@ def correct_chroma(chroma, cells, luma):
     hinted = np.flatnonzero(cells[..., 0])
     missed = (cells[..., 1:] - to_cells(chroma)).reshape(-1, 2)[hinted]
     distance = dijkstra(
-        _link_neighbours(to_cells(luma)),
+        _link_neighbors(to_cells(luma)),
         directed=False,
         indices=hinted,
         limit=4 * REACH,
@@ -244,12 +244,12 @@ def correct_chroma(chroma, cells, luma):
 
 
 def scale_chroma(chroma, near, own, strength):
-    """Scales the network's own colours, and leaves those of hints as they are.
+    """Scales the network's own colors, and leaves those of hints as they are.
 
     Args:
         chroma, near: as `correct_chroma` returns them.
         own: what the network predicts without hints, float32 (h, w, 2).
-        strength: scales the network's own colours.
+        strength: scales the network's own colors.
 
     Returns:
         float32 (h, w, 2).
@@ -264,8 +264,8 @@ def scale_chroma(chroma, near, own, strength):
     return (share + strength * (1 - share)) * chroma
 
 
-def _link_neighbours(luma):
-    """The distances between neighbouring cells, as a sparse matrix."""
+def _link_neighbors(luma):
+    """The distances between neighboring cells, as a sparse matrix."""
     from scipy.sparse import csr_array
 
     index = np.arange(luma.size).reshape(luma.shape)

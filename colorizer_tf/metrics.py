@@ -11,7 +11,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import mean_squared_error, structural_similarity
 from tqdm import tqdm
 
-from colorizer_tf.color import colourfulness, rgb_to_luma
+from colorizer_tf.color import colorfulness, rgb_to_luma
 from colorizer_tf.hints import Hint
 from colorizer_tf.photos import read_photo, shrink_photo, to_gray
 
@@ -26,8 +26,8 @@ class Measures:
     Attributes:
         psnr: dB, from the mean squared error over all photos; higher is better.
         ssim: structural similarity on RGB, the mean over the photos; at most 1.
-        ciede2000: colour difference, the mean over pixels and photos; 0 is best.
-        colourfulness: of the colorized photos over that of the real ones, each
+        ciede2000: color difference, the mean over pixels and photos; 0 is best.
+        colorfulness: of the colorized photos over that of the real ones, each
             the mean over the photos (Hasler and Süsstrunk 2003); 1 is natural.
         palette: distance of the palettes, 0 to 1: Jensen-Shannon distance, base
             2, of the pooled CIE ab histograms, 44x44 bins over ±110.
@@ -40,7 +40,7 @@ class Measures:
     psnr: float
     ssim: float
     ciede2000: float
-    colourfulness: float
+    colorfulness: float
     palette: float
     detail: float
     seconds: float | None = None
@@ -82,7 +82,7 @@ def evaluate(colorizer, photos):
 
     Args:
         colorizer: an object with `colorize`, as `Colorizer`.
-        photos: paths of colour photos.
+        photos: paths of color photos.
 
     Returns:
         An `Evaluation`.
@@ -111,11 +111,11 @@ def evaluate(colorizer, photos):
 
 
 def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=0):
-    """Measures what points of the real colours bring.
+    """Measures what points of the real colors bring.
 
     Args:
         colorizer: a `Colorizer` whose generator takes hints.
-        photos: paths of colour photos.
+        photos: paths of color photos.
         counts: how many hints, at random places, each photo is given.
         seed: of the places. Those of a smaller count are among those of a larger.
 
@@ -137,7 +137,7 @@ def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=
 
 
 def sample_hints(photo, count, seed=0):
-    """Returns hints of a photo's real colours, at random places.
+    """Returns hints of a photo's real colors, at random places.
 
     Args:
         photo: uint8 RGB, (H, W, 3).
@@ -148,12 +148,12 @@ def sample_hints(photo, count, seed=0):
     height, width = photo.shape[:2]
     cell = max(1, min(height, width) / 32)
     size = max(1, round(width / cell)), max(1, round(height / cell))
-    colours = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    colors = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     rng = np.random.default_rng(seed)
     cells = rng.permutation(size[0] * size[1])[:count]
     return [
         Hint((cell % size[0] + 0.5) / size[0], (cell // size[0] + 0.5) / size[1], rgb)
-        for cell, rgb in zip(cells, colours.reshape(-1, 3)[cells], strict=True)
+        for cell, rgb in zip(cells, colors.reshape(-1, 3)[cells], strict=True)
     ]
 
 
@@ -168,7 +168,7 @@ def format_measures(rows):
         "PSNR dB": ("psnr", ".2f"),
         "SSIM": ("ssim", ".3f"),
         "CIEDE2000": ("ciede2000", ".2f"),
-        "colourfulness": ("colourfulness", ".2f"),
+        "colorfulness": ("colorfulness", ".2f"),
         "palette": ("palette", ".2f"),
         "detail": ("detail", ".2f"),
         "s/photo": ("seconds", ".3f"),
@@ -193,14 +193,14 @@ def format_measures(rows):
 
 
 def _summarize(rows):
-    mse, ssim, ciede2000, colour, real_colour, palette, real_palette, detail = (
+    mse, ssim, ciede2000, color, real_color, palette, real_palette, detail = (
         np.array(column) for column in zip(*rows, strict=True)
     )
     measures = Measures(
         psnr=float(-10 * np.log10(mse.mean())) if mse.any() else float("inf"),
         ssim=float(ssim.mean()),
         ciede2000=float(ciede2000.mean()),
-        colourfulness=float(colour.mean() / real_colour.mean()),
+        colorfulness=float(color.mean() / real_color.mean()),
         palette=float(
             jensenshannon(palette.sum(0).ravel(), real_palette.sum(0).ravel(), base=2)
         ),
@@ -225,8 +225,8 @@ def _measure_photo(result, original):
             use_sample_covariance=window > 1,  # a single pixel has none
         ),
         deltaE_ciede2000(original_lab, result_lab).mean(),
-        float(colourfulness(colorized)),
-        float(colourfulness(real)),
+        float(colorfulness(colorized)),
+        float(colorfulness(real)),
         _palette(result_lab),
         _palette(original_lab),
         np.abs(255 * luma[..., 0] - to_gray(original)).mean(),

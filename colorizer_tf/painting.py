@@ -3,7 +3,7 @@
 The chroma is a linear function of the luma in each small window, chroma =
 slope * luma + offset (the guided filter of He, Sun and Tang, 2010). Slope and
 offset are fitted at half the network's size and brought up bilinearly; the luma
-is the photo's own, at full size, and so are the edges of the colours. Measured
+is the photo's own, at full size, and so are the edges of the colors. Measured
 in benchmarks/chroma_upsampling.py.
 """
 
@@ -61,7 +61,7 @@ def fit_chroma(luma, chroma):
         slope = (_mean(guide * plane) - guide_mean * mean) / variance
         offset = _mean(mean - slope * guide_mean)
         slope = _mean(slope)
-        # The windows blur small and vivid colours away: what is missing comes back.
+        # The windows blur small and vivid colors away: what is missing comes back.
         offsets.append(offset + plane - soften(slope * luma + offset))
         slopes.append(slope)
     return cv2.merge(slopes), cv2.merge(offsets)
@@ -136,7 +136,7 @@ def _pool(luma, band, width):
 
 
 def paint(gray, slope, offset):
-    """Returns a gray photo in the colours that `fit_chroma` has fitted.
+    """Returns a gray photo in the colors that `fit_chroma` has fitted.
 
     Where RGB would leave its range, chroma is scaled back as in
     `color.join_luma_chroma`.

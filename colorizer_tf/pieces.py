@@ -84,7 +84,7 @@ class PieceWriter:
         self._last = 0, 0
 
     def write(self, frame, planes):
-        """Encodes a `Frame` in its colours, (Cb, Cr)."""
+        """Encodes a `Frame` in its colors, (Cb, Cr)."""
         if self._context is None:
             self._context = self._encoder.start()
         self._packets += self._context.encode(

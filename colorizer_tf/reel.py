@@ -56,7 +56,7 @@ class Film:
     Attributes:
         height, width: in pixels, as they are stored.
         levels: the `Levels` of its luma, of 8 or 10 bits.
-        primaries, transfer: likewise, of its colours and its gamma.
+        primaries, transfer: likewise, of its colors and its gamma.
         aspect: width by height of a pixel.
         rotation: degrees by which it is turned, counterclockwise, to be upright.
         display_matrix: the same as FFmpeg's nine numbers; None if there is none.

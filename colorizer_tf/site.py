@@ -20,7 +20,7 @@ from pathlib import Path
 from colorizer_tf import __version__
 from colorizer_tf.colorizer import LONGEST, WORKING_SIZE, Colorizer
 from colorizer_tf.files import atomic_write
-from colorizer_tf.hints import MOST_HINTS
+from colorizer_tf.hints import MAX_HINTS
 from colorizer_tf.network import FACTS, cache_folder, find_model, hash_file
 
 INSTALL = 'pip install "colorizer_tf[site]"'
@@ -118,7 +118,7 @@ def _collect(network, runtime):
         for name, path in zip(names, large, strict=True)
     }
     facts["bytes"] = len(graph) + len(runtime[1])
-    facts["hints"] = MOST_HINTS if _read_fact(graph, "hints") == "1" else 0
+    facts["hints"] = MAX_HINTS if _read_fact(graph, "hints") == "1" else 0
     facts |= {"working_size": WORKING_SIZE, "longest": LONGEST}
     files[MARK] = f"export const site = {json.dumps(facts)};\n".encode()
     files[LICENSES] = _licenses().encode()

@@ -61,10 +61,10 @@ def _read_levels(path, image):
         levels = 65535 - levels  # 0 is white
     if tags.get(Tag.ExtraSamples) == (0,):  # a fourth channel that is no opacity
         levels = levels[..., :3]
-    if tags.get(Tag.ExtraSamples) == (1,):  # colours times opacity
-        *colours, opacity = cv2.split(levels)
-        for place, colour in enumerate(colours):
-            levels[..., place] = cv2.divide(colour, opacity, scale=65535)
+    if tags.get(Tag.ExtraSamples) == (1,):  # colors times opacity
+        *colors, opacity = cv2.split(levels)
+        for place, color in enumerate(colors):
+            levels[..., place] = cv2.divide(color, opacity, scale=65535)
     return np.ascontiguousarray(levels)
 
 

@@ -86,7 +86,7 @@ def split_photos(
     A hash of `seed` and the photo's file name decides, so a photo keeps its
     side whatever the order of the folder, and when others are added. Photos
     that cannot be read, and near-gray ones (mean CIE chroma below 4: there is
-    no colour in them to learn or to compare with), are left out; what was left
+    no color in them to learn or to compare with), are left out; what was left
     out is printed.
 
     Args:

@@ -1,4 +1,4 @@
-"""Colours that stay where they belong from one frame of a film to the next.
+"""Colors that stay where they belong from one frame of a film to the next.
 
 A network guesses each frame anew. Here the guesses for one shot are averaged along
 the motion in it: what a place was guessed to be before and after counts with the
@@ -17,8 +17,8 @@ import numpy as np
 
 # What the frame beside counts for, against the frame's own guess.
 DECAY = 0.85
-# Guesses that differ take from each other's colour: it is given back, up to this.
-MOST_GAIN = 1.2
+# Guesses that differ take from each other's color: it is given back, up to this.
+MAX_GAIN = 1.2
 # At such a difference of luma, and such a way off in pixels after going there and
 # back by the flow, half of it is carried.
 LUMA_TOLERANCE = 0.04
@@ -178,7 +178,7 @@ def _average(total):
     chroma = np.ascontiguousarray(total[..., :2])
     vivid = 2 * np.mean(chroma * chroma)
     gain = np.sqrt(total[..., 2].mean() / max(vivid, 1e-12))
-    return chroma * np.float32(min(gain, MOST_GAIN))
+    return chroma * np.float32(min(gain, MAX_GAIN))
 
 
 def _settle(chunk, following):

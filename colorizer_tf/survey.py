@@ -1,4 +1,4 @@
-"""What photos are like: sizes, formats, colour, duplicates, broken files."""
+"""What photos are like: sizes, formats, color, duplicates, broken files."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ class PhotoFacts:
 
     @property
     def near_gray(self):
-        """Whether there is next to no colour in the photo."""
+        """Whether there is next to no color in the photo."""
         return self.chroma < NEAR_GRAY
 
 

@@ -1,4 +1,4 @@
-"""Compares generators on photos kept out, at equal colourfulness.
+"""Compares generators on photos kept out, at equal colorfulness.
 
     python experiments/compare_generators.py data/photos photos/more --new new.keras
     python experiments/compare_generators.py photos --new new.keras --parts 0.3 0.5 1
@@ -7,13 +7,13 @@
 The first generator is `--old`, the package's by default, as it is. Each part P is a
 generator whose weights are P of the new ones and 1 - P of the old ones; its chroma
 is scaled as the old one's is (`--factor` and `--knee`), and then multiplied by what
-makes it as colourful, over all photos. The photos are the test side of the folders,
+makes it as colorful, over all photos. The photos are the test side of the folders,
 as in benchmarks/by_kind.py, at most `--most` of each prefix, the same ones each time.
 
 For each prefix and over all: gain in PSNR over the gray photo, in dB, and difference
-in CIEDE2000 to it; over all, the colourfulness and the palette distance too. With
+in CIEDE2000 to it; over all, the colorfulness and the palette distance too. With
 `--even`, of the photos with these prefixes also how even things are: over segments
-of one real colour, the share whose spread of predicted colour is above 8 and twice
+of one real color, the share whose spread of predicted color is above 8 and twice
 the real one, and the mean spreads.
 """
 
@@ -28,7 +28,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.segmentation import felzenszwalb
 
 import colorizer_tf as ct
-from colorizer_tf.color import colourfulness
+from colorizer_tf.color import colorfulness
 from colorizer_tf.metrics import PALETTE_EDGES
 from colorizer_tf.photos import shrink_photo
 from colorizer_tf.sources import hash_position
@@ -38,13 +38,13 @@ from colorizer_tf.training.models import copy_weights, scale_chroma
 KEPT_OUT = 0.1
 SIDE = 256
 SEGMENT_SCALE, SEGMENT_PIXELS = 150, 250
-SAME_COLOUR, PATCHY = 5, 8
+SAME_COLOR, PATCHY = 5, 8
 
 
 def main():
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", nargs="+", help="folders of colour photos")
+    parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument("--old", default=str(ct.Colorizer.WEIGHTS))
     parser.add_argument("--new", required=True)
     parser.add_argument("--parts", type=float, nargs="+", default=[0.5, 1.0])
@@ -59,7 +59,7 @@ def main():
     kinds = [path.stem.split("_")[0] for path in photos]
     old = ct.Colorizer.load(args.old)
     results = colorize(old, originals)
-    wanted = mean_colourfulness(results)
+    wanted = mean_colorfulness(results)
     report("old", results, originals, kinds, 1.0, args.even)
     for part in args.parts:
         generator = mix(old.generator, args.new, part)
@@ -125,25 +125,25 @@ def colorize(colorizer, originals, strength=1.0):
 
 
 def match(colorizer, originals, wanted):
-    """Returns the photos with a mean colourfulness, and the strength for it."""
+    """Returns the photos with a mean colorfulness, and the strength for it."""
     sample = originals[:: max(1, len(originals) // 300)]
     low, high = 0.2, 3.0
     strength = 1.0
     # On a sample by halves, then once on all of them.
-    share = wanted / mean_colourfulness(colorize(colorizer, originals))
-    aim = share * mean_colourfulness(colorize(colorizer, sample))
+    share = wanted / mean_colorfulness(colorize(colorizer, originals))
+    aim = share * mean_colorfulness(colorize(colorizer, sample))
     for _ in range(7):
         strength = (low + high) / 2
-        if mean_colourfulness(colorize(colorizer, sample, strength)) < aim:
+        if mean_colorfulness(colorize(colorizer, sample, strength)) < aim:
             low = strength
         else:
             high = strength
     return colorize(colorizer, originals, strength), strength
 
 
-def mean_colourfulness(photos):
+def mean_colorfulness(photos):
     """The mean over photos, uint8 (H, W, 3), of Hasler and Süsstrunk's measure."""
-    return np.mean([float(colourfulness(np.float32(photo) / 255)) for photo in photos])
+    return np.mean([float(colorfulness(np.float32(photo) / 255)) for photo in photos])
 
 
 def report(name, results, originals, kinds, strength, even):
@@ -163,10 +163,10 @@ def report(name, results, originals, kinds, strength, even):
             a, b = lab[..., 1].ravel(), lab[..., 2].ravel()
             palette += np.histogram2d(a, b, bins=(PALETTE_EDGES, PALETTE_EDGES))[0]
     rows, kinds = np.array(rows), np.array(kinds)
-    colour = mean_colourfulness(results) / mean_colourfulness(originals)
+    color = mean_colorfulness(results) / mean_colorfulness(originals)
     distance = jensenshannon(*(palette.ravel() for palette in palettes), base=2)
     print(
-        f"{name}: strength {strength:.2f}, colourfulness {colour:.3f}, "
+        f"{name}: strength {strength:.2f}, colorfulness {color:.3f}, "
         f"palette {distance:.3f}"
     )
     print(f"  all, {len(rows)}: {gains(rows)}")
@@ -198,7 +198,7 @@ def gains(rows):
 
 
 def measure_segments(result, original):
-    """Returns the spreads of predicted and real colour in things of one colour.
+    """Returns the spreads of predicted and real color in things of one color.
 
     Segments are Felzenszwalb's on the real photo; without their rim they have 250
     pixels or more, and a real spread of CIE (a, b) of at most 5. A spread is the
@@ -211,16 +211,14 @@ def measure_segments(result, original):
         for photo in (original, result)
     )
     segments = felzenszwalb(original, scale=SEGMENT_SCALE, min_size=SEGMENT_PIXELS)
-    colours = [rgb2lab(photo)[..., 1:] for photo in (result, original)]
+    colors = [rgb2lab(photo)[..., 1:] for photo in (result, original)]
     spreads = []
     for index in range(segments.max() + 1):
         inside = cv2.erode(np.uint8(segments == index), np.ones((5, 5))) > 0
         if inside.sum() < SEGMENT_PIXELS:
             continue
-        predicted, real = (
-            np.sqrt(colour[inside].var(axis=0).sum()) for colour in colours
-        )
-        if real <= SAME_COLOUR:
+        predicted, real = (np.sqrt(color[inside].var(axis=0).sum()) for color in colors)
+        if real <= SAME_COLOR:
             spreads.append((predicted, real))
     return spreads
 

@@ -36,7 +36,7 @@ def main():
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("photos", nargs="+", help="folders of colour photos")
+    parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument("--shares", help="a table of prefixes and shares")
     parser.add_argument("--weights", default=str(ct.Colorizer.WEIGHTS))
     parser.add_argument("--photo-steps", type=int, default=300_000)

@@ -81,7 +81,7 @@ def interruptible():
 
 @pytest.fixture(scope="session")
 def make_photo():
-    """A function that makes a smooth uint8 RGB photo full of colour."""
+    """A function that makes a smooth uint8 RGB photo full of color."""
 
     def make(height, width, seed=0):
         patches = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), np.uint8)
@@ -106,7 +106,7 @@ def write_photos(make_photo):
 
 @pytest.fixture(scope="session")
 def build_vivid_generator():
-    """A function that builds a tiny generator that already gives strong colours."""
+    """A function that builds a tiny generator that already gives strong colors."""
 
     def build(hints=False):
         generator = build_tiny_generator(hints)

@@ -8,7 +8,7 @@ from skimage.color import deltaE_ciede2000
 
 from colorizer_tf.color import (
     ciede2000,
-    colourfulness,
+    colorfulness,
     join_luma_chroma,
     rgb_to_chroma,
     rgb_to_luma,
@@ -111,21 +111,21 @@ def test_gradients_inside_the_gamut_are_those_of_the_jpeg_matrix():
     )
 
 
-def test_colourfulness_of_red_beside_blue():
+def test_colorfulness_of_red_beside_blue():
     photo = np.float32([[[1, 0, 0], [0, 0, 1]]])
 
     red_green, yellow_blue = (255, 0), (127.5, -255)
     deviation = math.hypot(np.std(red_green), np.std(yellow_blue))
     mean = math.hypot(np.mean(red_green), np.mean(yellow_blue))
-    assert float(colourfulness(photo)) == pytest.approx(deviation + 0.3 * mean)
-    assert float(colourfulness(photo)) == pytest.approx(272.6187, abs=1e-3)
+    assert float(colorfulness(photo)) == pytest.approx(deviation + 0.3 * mean)
+    assert float(colorfulness(photo)) == pytest.approx(272.6187, abs=1e-3)
 
 
-def test_colourfulness_is_taken_for_each_photo():
+def test_colorfulness_is_taken_for_each_photo():
     gray = np.full((4, 5, 3), 0.3, np.float32)
     red = np.zeros((4, 5, 3), np.float32) + np.float32([1, 0, 0])
 
-    values = colourfulness(np.stack([gray, red]))
+    values = colorfulness(np.stack([gray, red]))
 
     np.testing.assert_allclose(values, [0, 0.3 * math.hypot(255, 127.5)], atol=1e-3)
 

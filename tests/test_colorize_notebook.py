@@ -6,7 +6,7 @@ from PIL import Image
 import colorizer_tf as ct
 
 
-def test_a_folder_comes_out_in_colour(run_notebook, generator, tmp_path):
+def test_a_folder_comes_out_in_color(run_notebook, generator, tmp_path):
     generator.save(tmp_path / "generator.keras")
     (tmp_path / "scans").mkdir()
     photo = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)

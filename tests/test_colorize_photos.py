@@ -54,7 +54,7 @@ def test_size_depth_and_luma_stay(colorizer, shape, dtype):
     assert np.abs(luma(rgb) - luma(photo)).max() <= 1
 
 
-def test_strength_scales_the_colour(colorizer):
+def test_strength_scales_the_color(colorizer):
     photo = noise(40, 50)
     spread = [
         np.ptp(np.int16(colorizer.colorize(photo, strength)), axis=-1).mean()
@@ -94,7 +94,7 @@ def test_painting_is_joining_luma_and_chroma():
     assert np.abs(255 * expected - rgb).max() <= 0.51
 
 
-def test_colours_end_where_the_luma_has_its_edge():
+def test_colors_end_where_the_luma_has_its_edge():
     gray = np.full((400, 600), 60, np.uint8)
     gray[:, 310:] = 200
     small = cv2.resize(gray, (60, 40), interpolation=cv2.INTER_AREA) / np.float32(255)

@@ -67,7 +67,7 @@ def test_the_chroma_is_that_of_the_generator():
 
 
 @pytest.mark.parametrize("size", [(96, 64), (300, 200), (640, 480)])
-def test_colours_lie_where_the_generator_put_them(painter, size):
+def test_colors_lie_where_the_generator_put_them(painter, size):
     photo, width = np.full(size, 128, np.uint8), size[1]
 
     rgb = np.int16(Colorizer(painter, working_size=64).colorize(photo))
@@ -88,7 +88,7 @@ def test_gray_photos_of_two_and_three_dimensions_are_the_same(painter):
     )
 
 
-def test_the_colours_of_a_photo_are_dropped_but_not_its_luma(painter):
+def test_the_colors_of_a_photo_are_dropped_but_not_its_luma(painter):
     photo = noise(30, 40, 3)
 
     seen = Colorizer(painter).shrink(to_gray(photo))

@@ -17,15 +17,15 @@ def shown(axis):
     return axis.images[0].get_array()
 
 
-def test_rows_show_gray_and_colour_photos_side_by_side(make_photo):
-    colour = make_photo(8, 10)
+def test_rows_show_gray_and_color_photos_side_by_side(make_photo):
+    color = make_photo(8, 10)
     gray = np.full((8, 10, 1), 0.25, np.float32)
 
-    figure = plot_rows([(gray, colour), (gray, colour)], ("gray", "original"))
+    figure = plot_rows([(gray, color), (gray, color)], ("gray", "original"))
 
     assert len(figure.axes) == 4
     assert figure.axes[1].get_title() == "original"
-    np.testing.assert_array_equal(shown(figure.axes[3]), colour)
+    np.testing.assert_array_equal(shown(figure.axes[3]), color)
     assert figure.axes[0].images[0].get_clim() == (0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Films: what stays as it is, and what becomes of the colours."""
+"""Films: what stays as it is, and what becomes of the colors."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def colorizer():
 
 @pytest.fixture(scope="module")
 def texture():
-    """A photo without colour that a motion can be found in, float32 (200, 400)."""
+    """A photo without color that a motion can be found in, float32 (200, 400)."""
     noise = np.random.default_rng(0).random((50, 100), np.float32)
     smooth = cv2.GaussianBlur(cv2.resize(noise, (400, 200)), None, 2)
     return cv2.normalize(smooth, None, 0.25, 0.75, cv2.NORM_MINMAX)
@@ -231,7 +231,7 @@ def test_a_film_stays_the_film_it_was(
 
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("matrix", [1, 6])
-def test_colours_are_those_of_a_photo_in_every_matrix_and_range(
+def test_colors_are_those_of_a_photo_in_every_matrix_and_range(
     matrix, full, colorizer, pan, tmp_path
 ):
     levels = 2 if full else 1
@@ -265,7 +265,7 @@ def first_rgb(path, matrix, levels):
 @pytest.mark.parametrize("bits", [8, 10])
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize("matrix", LUMA_WEIGHTS)
-def test_no_pixel_of_the_decoded_colours_is_clipped(matrix, full, bits, halved):
+def test_no_pixel_of_the_decoded_colors_is_clipped(matrix, full, bits, halved):
     rng = np.random.default_rng(0)
     black, span = (0, 2**bits - 1) if full else (16 << bits - 8, 219 << bits - 8)
     dtype = np.uint8 if bits == 8 else np.uint16
@@ -318,7 +318,7 @@ def decode(luma, cb, cr, matrix, full, bits, halved, siting=None):
 
 
 @pytest.mark.parametrize("matrix", LUMA_WEIGHTS)
-def test_planes_have_the_colours_that_the_network_means(matrix):
+def test_planes_have_the_colors_that_the_network_means(matrix):
     luma = np.full((8, 8), 128, np.uint8)
     rgb = np.array([0.62, 0.47, 0.42])
     y = rgb @ [0.299, 0.587, 0.114]
@@ -328,13 +328,13 @@ def test_planes_have_the_colours_that_the_network_means(matrix):
     cb, cr = paint_planes(luma, np.zeros_like(offset), offset, Levels(matrix))
 
     found = decode(luma, cb, cr, matrix, True, 8, True)[0, 0]
-    # The luma is the film's: only what is left beside it can be that of the colour.
+    # The luma is the film's: only what is left beside it can be that of the color.
     red, blue = LUMA_WEIGHTS[matrix]
     wanted = rgb - rgb @ [red, 1 - red - blue, blue] + 128 / 255
     np.testing.assert_allclose(found, wanted, atol=1.2 / 255)
 
 
-def one_of_two_colours(luma):
+def one_of_two_colors(luma):
     """Chroma that a network may guess of a place, and what it is of another."""
     return np.float32(np.dstack([0.3 * (luma - 0.5), 0.05 + 0.2 * (0.5 - luma)]))
 
@@ -349,13 +349,13 @@ def steady_all(looks, size=8):
 
 
 def guess_anew(n, luma):
-    """Its colours, and a guess off by as much, another in every frame."""
+    """Its colors, and a guess off by as much, another in every frame."""
     rng = np.random.default_rng(n)
     off = cv2.resize(np.float32(rng.normal(0, 0.03, (9, 16, 2))), luma.shape[::-1])
-    return one_of_two_colours(luma) + off
+    return one_of_two_colors(luma) + off
 
 
-def test_colours_swim_a_quarter_as_much_and_are_as_vivid(pan):
+def test_colors_swim_a_quarter_as_much_and_are_as_vivid(pan):
     lumas = [np.float32(gray) / 255 for gray in pan]
     alone = [guess_anew(n, luma) for n, luma in enumerate(lumas)]
 
@@ -368,13 +368,13 @@ def test_colours_swim_a_quarter_as_much_and_are_as_vivid(pan):
     def vividness(chromas):
         return np.linalg.norm(chromas, axis=-1).mean()
 
-    real = [one_of_two_colours(luma) for luma in lumas]
+    real = [one_of_two_colors(luma) for luma in lumas]
     assert flicker(made) < flicker(alone) / 4
     assert vividness(made) == pytest.approx(vividness(alone), rel=0.05)
     assert np.std(np.subtract(made, real)) < np.std(np.subtract(alone, real)) / 2
 
 
-def test_colours_are_seen_from_both_sides(pan):
+def test_colors_are_seen_from_both_sides(pan):
     lumas = [np.float32(pan[0]) / 255] * 9
 
     def guess(n, luma):
@@ -423,7 +423,7 @@ def test_what_moves_leaves_no_trail(texture):
     assert np.abs(made[12][balls[12]][:, 0] - 0.2).mean() < 0.03
 
 
-def test_a_long_shot_ends_in_the_colours_that_it_would_have_alone(texture):
+def test_a_long_shot_ends_in_the_colors_that_it_would_have_alone(texture):
     # What came first is forgotten, though nothing moves.
     lumas = [texture[:HEIGHT, :WIDTH]] * 120
 
@@ -827,7 +827,7 @@ def test_the_notebook_makes_a_film_and_shows_a_strip(run_notebook, tmp_path):
     )
 
     printed = str([cell.get("outputs") for cell in notebook.cells])
-    assert "sample_gray_colour.mp4: 8 frames" in printed
+    assert "sample_gray_color.mp4: 8 frames" in printed
     assert "image/png" in printed
     made = {path.name for path in (tmp_path / "out").iterdir()}
-    assert made == {"sample_gray.mp4", "sample_gray_colour.mp4", "strip.png"}
+    assert made == {"sample_gray.mp4", "sample_gray_color.mp4", "strip.png"}

@@ -14,7 +14,7 @@ from colorizer_tf.training.augmentation import random_mask, reveal_chroma
 GREEN = ct.Hint(x=0.41, y=0.33, color="#2e5d34")
 
 
-def test_a_colour_is_named_or_given_in_levels():
+def test_a_color_is_named_or_given_in_levels():
     assert ct.Hint(0.5, 0.5, (46, 93, 52)).color == "#2e5d34"
     assert ct.Hint(0.5, 0.5, np.uint8([46, 93, 52])) == ct.Hint(0.5, 0.5, "#2E5D34")
     np.testing.assert_allclose(255 * GREEN.rgb, [46, 93, 52], atol=1e-4)
@@ -27,7 +27,7 @@ def test_a_colour_is_named_or_given_in_levels():
         *((0.1, 0, 1), (10**30, 1, 2), ([1], 2, 3)),
     ],
 )
-def test_what_is_no_colour_is_refused_and_shown(color):
+def test_what_is_no_color_is_refused_and_shown(color):
     with pytest.raises(ct.HintError, match="color must be") as error:
         ct.Hint(0.5, 0.5, color)
     assert repr(color) in str(error.value)
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
 
 
 def test_a_hint_fills_the_cell_that_it_lies_in():
-    # At its own luma, a colour's chroma is its own.
+    # At its own luma, a color's chroma is its own.
     luma = np.full((30, 41), rgb_to_luma(GREEN.rgb), np.float32)
 
     cells = encode_hints([GREEN, ct.Hint(1, 1, "#808080")], luma)
@@ -106,7 +106,7 @@ def test_a_hint_fills_the_cell_that_it_lies_in():
     assert np.count_nonzero(cells[..., 0]) == 2
 
 
-def test_a_colour_gives_what_saturation_the_luma_has_no_room_for():
+def test_a_color_gives_what_saturation_the_luma_has_no_room_for():
     luma = np.full((8, 8), 0.9, np.float32)
     blue = ct.Hint(0, 0, "#0000ff")
 
@@ -118,7 +118,7 @@ def test_a_colour_gives_what_saturation_the_luma_has_no_room_for():
 
 
 @pytest.mark.parametrize("luma", [0.15, 0.3, 0.5, 0.7])
-def test_a_colour_looks_as_vivid_in_the_shade_as_in_the_light(luma):
+def test_a_color_looks_as_vivid_in_the_shade_as_in_the_light(luma):
     hint = ct.Hint(0, 0, "#8a6f5a")
 
     chroma = encode_hints([hint], np.full((8, 8), luma, np.float32))[0, 0, 1:]
@@ -149,14 +149,14 @@ def test_three_photos_in_five_have_hints_in_training_most_of_them_few():
 
 
 def test_training_hints_are_the_real_chroma_of_their_cells():
-    colour = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
+    color = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
     mask = np.zeros((2, 4, 4, 1), np.float32)
     mask[1, 2, 3] = 1
 
-    hints = reveal_chroma(colour, mask).numpy()
+    hints = reveal_chroma(color, mask).numpy()
 
     assert not hints[0].any()
-    expected = np.asarray(rgb_to_chroma(colour[1, 8:12, 12:16])).mean(axis=(0, 1))
+    expected = np.asarray(rgb_to_chroma(color[1, 8:12, 12:16])).mean(axis=(0, 1))
     np.testing.assert_allclose(hints[1, 2, 3], [1, *expected], atol=1e-6)
     assert np.count_nonzero(hints[1, ..., 0]) == 1
 
@@ -166,7 +166,7 @@ def colorizer(build_vivid_generator):
     return ct.Colorizer(build_vivid_generator(hints=True), working_size=32)
 
 
-def test_hints_change_the_colours_and_not_the_luma(colorizer, make_photo):
+def test_hints_change_the_colors_and_not_the_luma(colorizer, make_photo):
     photo = make_photo(60, 90)
     automatic = colorizer.colorize(photo)
 
@@ -198,20 +198,20 @@ def test_what_a_hint_reaches_does_not_depend_on_the_strength():
         assert blue(strength) == pytest.approx(blue(1), rel=0.1)
 
 
-def test_at_strength_0_hints_alone_colour_the_photo(colorizer):
+def test_at_strength_0_hints_alone_color_the_photo(colorizer):
     photo = np.full((64, 128), 120, np.uint8)
     photo[:, 60:] = 200
 
     rgb = colorizer.colorize(photo, 0, [ct.Hint(18 / 64, 18 / 32, "#609068")])
 
-    colour = np.ptp(rgb.astype(int), axis=-1)
-    assert colour[36, 36] > 20
-    assert colour[:, 100:].max() < 10
+    color = np.ptp(rgb.astype(int), axis=-1)
+    assert color[36, 36] > 20
+    assert color[:, 100:].max() < 10
     assert np.ptp(colorizer.colorize(photo, 0).astype(int), axis=-1).max() == 0
 
 
 @pytest.mark.parametrize("strength", [1, 0.5, 0.01, 0, 2])
-def test_a_hint_has_its_colour_whatever_the_strength(colorizer, strength):
+def test_a_hint_has_its_color_whatever_the_strength(colorizer, strength):
     photo = np.full((64, 128), 120, np.uint8)
     photo[:, 60:] = 200
     hint = ct.Hint(18 / 64, 18 / 32, "#609068")  # in the middle of a cell
@@ -284,7 +284,7 @@ def test_a_generator_without_hints_says_so(make_photo):
     assert colorizer.colorize(photo, hints=[]).shape == photo.shape
 
 
-def test_points_of_the_real_colours_bring_the_photo_nearer(
+def test_points_of_the_real_colors_bring_the_photo_nearer(
     colorizer, write_photos, tmp_path
 ):
     photos = write_photos(tmp_path / "photos", 3, height=64, width=96)
@@ -300,15 +300,15 @@ def test_points_of_the_real_colours_bring_the_photo_nearer(
     assert curve[0] == pytest.approx(-10 * np.log10(np.mean(expected) / 255**2))
 
 
-def test_sampled_hints_have_the_colours_of_their_places(make_photo):
+def test_sampled_hints_have_the_colors_of_their_places(make_photo):
     photo = make_photo(64, 96)
 
     hints = ct.sample_hints(photo, 50)
 
     assert len({(hint.x, hint.y) for hint in hints}) == 50
     for hint in hints:
-        colour = photo[int(hint.y * 64), int(hint.x * 96)]
-        np.testing.assert_allclose(255 * hint.rgb, colour, atol=8)
+        color = photo[int(hint.y * 64), int(hint.x * 96)]
+        np.testing.assert_allclose(255 * hint.rgb, color, atol=8)
     assert ct.sample_hints(photo, 5) == hints[:5]
 
 

@@ -49,9 +49,9 @@ def photos(make_photo):
     return [make_photo(24, 30, seed) for seed in range(3)]
 
 
-def flat(*colours):
-    """A photo with a broad stripe of each colour."""
-    return np.repeat(np.repeat(np.uint8([colours]), 12, axis=0), 12, axis=1)
+def flat(*colors):
+    """A photo with a broad stripe of each color."""
+    return np.repeat(np.repeat(np.uint8([colors]), 12, axis=0), 12, axis=1)
 
 
 def test_a_perfect_colorizer(photos, save):
@@ -60,15 +60,15 @@ def test_a_perfect_colorizer(photos, save):
     assert measures.psnr == math.inf
     assert measures.ssim == pytest.approx(1)
     assert measures.ciede2000 == 0
-    assert measures.colourfulness == pytest.approx(1)
+    assert measures.colorfulness == pytest.approx(1)
     assert measures.palette == pytest.approx(0)
     assert measures.detail < 0.5
 
 
-def test_the_gray_row_has_no_colour_and_all_detail(photos, save):
+def test_the_gray_row_has_no_color_and_all_detail(photos, save):
     evaluation = evaluate(Recall(photos, photos), save(photos))
 
-    assert evaluation.gray.colourfulness == pytest.approx(0, abs=1e-4)
+    assert evaluation.gray.colorfulness == pytest.approx(0, abs=1e-4)
     assert evaluation.gray.detail == pytest.approx(0, abs=1e-3)
     assert evaluation.gray.ciede2000 > 5
     assert evaluation.gray.seconds is None
@@ -108,7 +108,7 @@ def test_errors_are_in_the_order_of_the_photos(photos, save):
     assert (spoilt.errors > 0).tolist() == [False, False, True]
 
 
-def test_colourfulness_is_a_ratio_of_means(save):
+def test_colorfulness_is_a_ratio_of_means(save):
     red, blue = flat((200, 0, 0)), flat((0, 0, 200))
     pale_red = flat((150, 50, 50))
 
@@ -118,10 +118,10 @@ def test_colourfulness_is_a_ratio_of_means(save):
     expected = (strength["pale"] + strength["blue"]) / (
         strength["red"] + strength["blue"]
     )
-    assert measures.colorized.colourfulness == pytest.approx(expected, rel=1e-4)
+    assert measures.colorized.colorfulness == pytest.approx(expected, rel=1e-4)
 
 
-def test_palettes_without_a_common_colour_are_one_apart(save):
+def test_palettes_without_a_common_color_are_one_apart(save):
     red, blue = flat((200, 0, 0)), flat((0, 0, 200))
 
     measures = evaluate(Recall([red], [blue]), save([red])).colorized

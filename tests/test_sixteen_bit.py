@@ -176,7 +176,7 @@ def test_a_fourth_channel_that_is_no_opacity_is_left_out(tmp_path):
         assert np.abs(photo.gray - luma(levels)).max() <= 1
 
 
-def test_colours_that_hold_their_opacity_are_freed_of_it(tmp_path):
+def test_colors_that_hold_their_opacity_are_freed_of_it(tmp_path):
     levels = noise(HEIGHT, WIDTH, 4) // 2 + 32768
     stored = levels.astype(float)
     stored[..., :3] *= stored[..., 3:] / 65535

@@ -209,7 +209,7 @@ def test_the_sample_is_taken_as_it_lies(sample):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")} == written
 
 
-def test_the_gray_sample_is_the_photographs_whole_and_without_colour(tmp_path):
+def test_the_gray_sample_is_the_photographs_whole_and_without_color(tmp_path):
     folder = gray_sample(tmp_path / "gray")
 
     photos = {path.stem: read_photo(path) for path in folder.iterdir()}

@@ -23,7 +23,7 @@ def colorizer():
     return ct.Colorizer.pretrained()
 
 
-def test_it_is_nearer_to_the_real_colours_than_gray(colorizer, tmp_path):
+def test_it_is_nearer_to_the_real_colors_than_gray(colorizer, tmp_path):
     for name in ("astronaut", "cat", "coffee", "rocket"):
         photo = getattr(skimage.data, name)()
         Image.fromarray(photo).save(tmp_path / f"{name}.png")
@@ -32,7 +32,7 @@ def test_it_is_nearer_to_the_real_colours_than_gray(colorizer, tmp_path):
 
     assert evaluation.colorized.psnr > evaluation.gray.psnr + 0.8
     assert evaluation.colorized.ciede2000 < evaluation.gray.ciede2000 - 1
-    assert 0.3 < evaluation.colorized.colourfulness < 1.2
+    assert 0.3 < evaluation.colorized.colorfulness < 1.2
     assert evaluation.colorized.detail < 1
 
 

@@ -28,7 +28,7 @@ def build_tiny_generator(hints=False):
 
 
 def build_obedient_generator():
-    """It gives every place one colour, and nine cells around a hint the hint's."""
+    """It gives every place one color, and nine cells around a hint the hint's."""
     gray, hints = keras.Input((None, None, 1)), keras.Input((None, None, 3))
     spread = layers.DepthwiseConv2D(9, padding="same", use_bias=False)
     around = spread(hints)

@@ -24,7 +24,7 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from colorizer_tf.hints import MOST_HINTS, HintError, parse_hints
+from colorizer_tf.hints import MAX_HINTS, HintError, parse_hints
 from colorizer_tf.service.middleware import (
     COLORIZE,
     SUGGEST,
@@ -75,7 +75,7 @@ def build_app(colorizer, limits=None):
     store = JobStore(colorizer, limits)
     app = FastAPI(
         title="colorizer_tf",
-        description="Gives black-and-white photographs their colours.",
+        description="Gives black-and-white photographs their colors.",
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
@@ -141,15 +141,15 @@ def _add_api(app, store):
                 ge=0,
                 le=MAX_STRENGTH,
                 allow_inf_nan=False,
-                description="Of the colours that the network finds. 0 is the gray "
-                "photo, or one with the colours of its hints alone",
+                description="Of the colors that the network finds. 0 is the gray "
+                "photo, or one with the colors of its hints alone",
             ),
         ] = 1.0,
         hints: Annotated[
             str,
             Form(
-                description="Colours that places of the photo have, for one photo: "
-                f"JSON, at most {MOST_HINTS:,}; x and y are fractions of the upright "
+                description="Colors that places of the photo have, for one photo: "
+                f"JSON, at most {MAX_HINTS:,}; x and y are fractions of the upright "
                 "photo's width and height: "
                 '`[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]`',
             ),
@@ -272,7 +272,7 @@ def _add_state(app, store):
     async def about():
         """What the service takes: whether hints, and how much at a time."""
         return {
-            "hints": MOST_HINTS if store.queue.colorizer.takes_hints else 0,
+            "hints": MAX_HINTS if store.queue.colorizer.takes_hints else 0,
             "suggestions": store.queue.colorizer.network.suggests,
             "formats": FORMATS,
             "photo_bytes": limits.photo_bytes,

@@ -54,7 +54,7 @@ class Task:
         result: the file to be written, in the format of its extension.
         size: the photo's (height, width), as its file says.
         strength: as `pipeline.prepare` takes it.
-        hints: a list of `Hint`: colours that places of the photo have.
+        hints: a list of `Hint`: colors that places of the photo have.
         longest_side: the result has so many pixels a side at most; None for the
             photo's own size.
         future: of `result`, or of the error: `PhotoError` for a damaged

@@ -84,16 +84,16 @@ def random_tone(rng):
     return np.float32([gamma, rng.uniform(-0.1, 0.2), rng.uniform(0.8, 1.1)])
 
 
-def apply_tone(colour, tone):
+def apply_tone(color, tone):
     """Gives photos another luma, and keeps their chroma where there is room.
 
     Args:
-        colour: RGB in [0, 1], (B, H, W, 3).
+        color: RGB in [0, 1], (B, H, W, 3).
         tone: gamma, black and white level of each, (B, 3).
     """
     gamma, black, white = tf.split(tone[:, None, None, :], 3, axis=-1)
-    luma = black + (white - black) * rgb_to_luma(colour) ** gamma
-    return join_luma_chroma(tf.clip_by_value(luma, 0, 1), rgb_to_chroma(colour))
+    luma = black + (white - black) * rgb_to_luma(color) ** gamma
+    return join_luma_chroma(tf.clip_by_value(luma, 0, 1), rgb_to_chroma(color))
 
 
 def random_mask(cells, rng):
@@ -111,15 +111,15 @@ def random_mask(cells, rng):
     return mask.reshape(cells, cells, 1)
 
 
-def reveal_chroma(colour, mask):
-    """Hints of the real colours: 1 and a cell's mean chroma where the mask is 1.
+def reveal_chroma(color, mask):
+    """Hints of the real colors: 1 and a cell's mean chroma where the mask is 1.
 
     Args:
-        colour: RGB in [0, 1], (B, H, W, 3).
+        color: RGB in [0, 1], (B, H, W, 3).
         mask: 1 or 0, (B, H / 4, W / 4, 1).
 
     Returns:
         (B, H / 4, W / 4, 3).
     """
-    chroma = tf.nn.avg_pool2d(rgb_to_chroma(colour), HINT_STRIDE, HINT_STRIDE, "VALID")
+    chroma = tf.nn.avg_pool2d(rgb_to_chroma(color), HINT_STRIDE, HINT_STRIDE, "VALID")
     return tf.concat([mask, mask * chroma], axis=-1)

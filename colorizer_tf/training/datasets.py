@@ -40,7 +40,7 @@ def make_dataset(
     strong=False,
     strategy=None,
 ):
-    """Builds a `tf.data.Dataset` of (gray, colour) pairs.
+    """Builds a `tf.data.Dataset` of (gray, color) pairs.
 
     In training, each photo gives a random square of it, up to twice smaller than
     its shorter side where it is large enough, and randomly mirrored; half of them
@@ -58,8 +58,8 @@ def make_dataset(
         seed: the seed of both.
         first_epoch: the number of the first pass over the dataset; a run that
             is taken up again passes the number of epochs behind it.
-        hints: the pairs are ((gray, hints), colour), for a generator that takes
-            colours that a person sets. In training, three photos in five have
+        hints: the pairs are ((gray, hints), color), for a generator that takes
+            colors that a person sets. In training, three photos in five have
             them, 1 to 100 each, most of them few, and else none.
         strong: augment more, for many passes over the same photos: squares
             down to two fifths of the photo, stretched by up to a quarter, and in
@@ -70,7 +70,7 @@ def make_dataset(
 
     Returns:
         Batches of gray photos, float32 (B, image_size, image_size, 1), and
-        colour photos, float32 (B, image_size, image_size, 3), both in [0, 1].
+        color photos, float32 (B, image_size, image_size, 3), both in [0, 1].
         Hints are float32 (B, image_size / 4, image_size / 4, 3): 1 and the mean
         chroma of the cell where there is one, else 0.
     """
@@ -103,32 +103,32 @@ def make_dataset(
             return central_square(photo, image_size), KEEP_TONE, none
         rng = np.random.default_rng(crop_seed)
         cut = random_stretched_square if strong else random_square
-        colour = cut(photo, image_size, rng)
+        color = cut(photo, image_size, rng)
         if strong and rng.random() < CUTMIX_SHARE:
             other = read_or_next(rng.integers(len(photos)))
-            colour = paste_rectangle(colour, cut(other, image_size, rng), rng)
+            color = paste_rectangle(color, cut(other, image_size, rng), rng)
         return (
-            colour,
+            color,
             random_tone(rng),
             random_mask(cells, rng),
         )
 
     def load(index, crop_seed):
-        colour, tone, mask = tf.numpy_function(
+        color, tone, mask = tf.numpy_function(
             square, (index, crop_seed), (tf.uint8, tf.float32, tf.float32)
         )
         return (
-            tf.ensure_shape(colour, (image_size, image_size, 3)),
+            tf.ensure_shape(color, (image_size, image_size, 3)),
             tf.ensure_shape(tone, 3),
             tf.ensure_shape(mask, (cells, cells, 1)),
         )
 
-    def to_pair(colour, tone, mask):
-        colour = tf.cast(colour, tf.float32) / 255
+    def to_pair(color, tone, mask):
+        color = tf.cast(color, tf.float32) / 255
         if training:
-            colour = apply_tone(colour, tone)
-        gray = rgb_to_luma(colour)
-        return ((gray, reveal_chroma(colour, mask)) if hints else gray), colour
+            color = apply_tone(color, tone)
+        gray = rgb_to_luma(color)
+        return ((gray, reveal_chroma(color, mask)) if hints else gray), color
 
     def load_batches(order, count, batch_size):
         scalar = tf.TensorSpec((), tf.int64)

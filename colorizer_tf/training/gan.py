@@ -4,7 +4,7 @@ import contextlib
 
 from keras import ops
 
-from colorizer_tf.color import colourfulness
+from colorizer_tf.color import colorfulness
 from colorizer_tf.training import keras, tf
 from colorizer_tf.training.workers import (
     FitOnSeveralWorkers,
@@ -24,7 +24,7 @@ class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
 
 
 class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
-    """Trains a generator from gray to colour against a discriminator.
+    """Trains a generator from gray to color against a discriminator.
 
     The generator's loss is the mean squared error on RGB, or another `pixel_loss`,
     plus `adversarial_weight` times its cross-entropy against "real"; the
@@ -83,8 +83,8 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
             for name in ("g_loss", "mse", "adversarial", "d_loss", "p_real", "p_fake")
         ]
         self.psnr = PeakSignalNoiseRatio(name="psnr")
-        self.colour_of_real = keras.metrics.Mean(name="colour_of_real")
-        self.colour_of_generated = keras.metrics.Mean(name="colour_of_generated")
+        self.color_of_real = keras.metrics.Mean(name="color_of_real")
+        self.color_of_generated = keras.metrics.Mean(name="color_of_generated")
         self.built = True
 
     def compile(self, g_optimizer, d_optimizer=None, **kwargs):
@@ -101,12 +101,12 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return self.generator(inputs, training=training)
 
     def train_step(self, data):
-        inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
-        share = share_of_batch(colour)
-        inputs, colour = fill_empty((inputs, colour))
+        inputs, color, _ = keras.utils.unpack_x_y_sample_weight(data)
+        share = share_of_batch(color)
+        inputs, color = fill_empty((inputs, color))
         with tf.GradientTape(persistent=True) as tape:
             generated = self.generator(inputs, training=True)
-            logs = self.judge(colour, generated, training=True)
+            logs = self.judge(color, generated, training=True)
             g_loss = share * logs["g_loss"]
             d_loss = share * logs["d_loss"] if self.adversarial else None
 
@@ -118,16 +118,16 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return self.track(logs, share)
 
     def test_step(self, data):
-        """Adds PSNR, and the colourfulness of the generated over the real photos."""
-        inputs, colour, _ = keras.utils.unpack_x_y_sample_weight(data)
-        share, count = share_of_batch(colour), ops.shape(colour)[0]
-        inputs, colour = fill_empty((inputs, colour))
+        """Adds PSNR, and the colorfulness of the generated over the real photos."""
+        inputs, color, _ = keras.utils.unpack_x_y_sample_weight(data)
+        share, count = share_of_batch(color), ops.shape(color)[0]
+        inputs, color = fill_empty((inputs, color))
         generated = self.generator(inputs, training=False)
-        logs = self.judge(colour, generated, training=False)
-        colour, generated = colour[:count], generated[:count]
-        self.psnr.update_state(colour, generated)
-        self.colour_of_real.update_state(colourfulness(colour))
-        self.colour_of_generated.update_state(colourfulness(generated))
+        logs = self.judge(color, generated, training=False)
+        color, generated = color[:count], generated[:count]
+        self.psnr.update_state(color, generated)
+        self.color_of_real.update_state(colorfulness(color))
+        self.color_of_generated.update_state(colorfulness(generated))
         return self.track(logs, share) | self.measure()
 
     def get_metrics_result(self):
@@ -163,28 +163,28 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
             for variable, value in zip(variables, weights, strict=True):
                 variable.assign(value)
 
-    def judge(self, colour, generated, training):
+    def judge(self, color, generated, training):
         """Runs the discriminator, unless it rests; returns `compute_losses`."""
         if not self.adversarial:
-            return self.compare(colour, generated)
-        real_logits = self.discriminator(colour, training=training)
+            return self.compare(color, generated)
+        real_logits = self.discriminator(color, training=training)
         fake_logits = self.discriminator(generated, training=training)
-        return self.compute_losses(colour, generated, real_logits, fake_logits)
+        return self.compute_losses(color, generated, real_logits, fake_logits)
 
-    def compare(self, colour, generated):
+    def compare(self, color, generated):
         """Returns the squared error, and the generator's loss but for the verdict."""
         # Not Keras' loss objects, which take all replicas for equally full.
-        squared = error = ops.square(colour - generated)
+        squared = error = ops.square(color - generated)
         if self.pixel_loss == "charbonnier":
             error = ops.sqrt(squared + CHARBONNIER)
         return {"g_loss": ops.mean(error), "mse": ops.mean(squared)}
 
-    def compute_losses(self, colour, generated, real_logits, fake_logits):
+    def compute_losses(self, color, generated, real_logits, fake_logits):
         """Returns the losses, and the discriminator's mean probabilities of "real".
 
         `p_real` is that of the real photos, `p_fake` that of the generated ones.
         """
-        logs = self.compare(colour, generated)
+        logs = self.compare(color, generated)
         ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
         adversarial = cross_entropy(ones, fake_logits)
         d_loss_real = cross_entropy(ones - self.label_smoothing, real_logits)
@@ -206,8 +206,8 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     def measure(self):
         return {
             "psnr": self.psnr.result(),
-            "colourfulness": self.colour_of_generated.result()
-            / self.colour_of_real.result(),
+            "colorfulness": self.color_of_generated.result()
+            / self.color_of_real.result(),
         }
 
 

@@ -1,4 +1,4 @@
-"""The two networks: a generator from gray to colour, and a discriminator."""
+"""The two networks: a generator from gray to color, and a discriminator."""
 
 import re
 
@@ -25,7 +25,7 @@ def build_generator(
     name="generator",
     attention=False,
 ):
-    """Builds a U-Net on a pretrained encoder that gives a gray photo its colours.
+    """Builds a U-Net on a pretrained encoder that gives a gray photo its colors.
 
     It predicts chroma at a quarter of the photo's size, brings it up
     bilinearly and joins it with the gray photo it was given, so that the
@@ -75,7 +75,7 @@ def build_generator(
         if attention and factor == 4:
             x = apply_self_attention(x, "attention_16")
         x = apply_residual_block(apply_conv(x, width), width)
-    # Zeros: training starts from the gray photo, not from random colours.
+    # Zeros: training starts from the gray photo, not from random colors.
     chroma = layers.Conv2D(
         2, 1, kernel_initializer="zeros", dtype="float32", name="chroma"
     )(x)
@@ -84,19 +84,19 @@ def build_generator(
 
 
 def scale_chroma(generator, factor, knee):
-    """Returns a generator whose colours are more vivid, and faint ones fainter.
+    """Returns a generator whose colors are more vivid, and faint ones fainter.
 
     Chroma c becomes factor * c * |c| / (|c| + knee). A training on errors leaves
     it too cautious; and what is fainter than the knee is a doubt rather than a
-    colour, which a gray wall or coat should not show.
+    color, which a gray wall or coat should not show.
 
     Args:
         generator: a model by `build_generator`. Its layers are shared: what
             trains one trains both. If it is scaled already, this scaling takes
             the place of that one.
-        factor: what colours far above the knee are multiplied by.
+        factor: what colors far above the knee are multiplied by.
         knee: the |(Cb, Cr)| for which half of that factor is left; 0 scales all
-            colours alike.
+            colors alike.
     """
     chroma = generator.get_layer("chroma").output
     # Not 0, where the root has no gradient.

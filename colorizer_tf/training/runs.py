@@ -113,7 +113,12 @@ def read_history(run_dir):
     """
     with open(Path(run_dir) / "history.csv", newline="") as file:
         return [
-            {name: float(value) for name, value in row.items() if value}
+            # Runs before version 0.2 have the other spelling.
+            {
+                name.replace("colour", "color"): float(value)
+                for name, value in row.items()
+                if value
+            }
             for row in csv.DictReader(file)
         ]
 
@@ -130,7 +135,7 @@ def training_callbacks(run_dir, pictures=None, picture_every=5, pretraining_epoc
 
     Args:
         run_dir: the run folder.
-        pictures: a batch (gray, colour) of validation photos, of which a picture
+        pictures: a batch (gray, color) of validation photos, of which a picture
             is made as training goes on; None makes none.
         picture_every: so many epochs apart.
         pretraining_epochs: so many epochs train the generator on the squared error
@@ -252,7 +257,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _best_epoch(history):
-    # Colour costs a little in error: what was there before it is no rival.
+    # Color costs a little in error: what was there before it is no rival.
     adversarial = [row for row in history if "adversarial" in row]
     validated = [row for row in adversarial or history if "val_mse" in row]
     best = min(validated, key=lambda row: row["val_mse"]) if validated else history[-1]
@@ -298,7 +303,7 @@ class ProgressLines(keras.callbacks.Callback):
         }
         if "val_psnr" in logs:
             shown["val_psnr"] = f"| val psnr {logs['val_psnr']:.2f} dB"
-            shown["colour"] = f"colourfulness {logs['val_colourfulness']:.2f}"
+            shown["color"] = f"colorfulness {logs['val_colorfulness']:.2f}"
         print(
             f"epoch {epoch + 1:3}/{epochs}  {seconds:.0f} s  "
             f"{'  '.join(shown.values())}  | {left} left",
@@ -311,15 +316,15 @@ class Pictures(keras.callbacks.Callback):
 
     Args:
         folder: where the PNG files go.
-        pairs: a batch (gray, colour).
+        pairs: a batch (gray, color).
         every: so many epochs apart; the last epoch has its picture too.
     """
 
     def __init__(self, folder, pairs, every):
         super().__init__()
         self.folder = Path(folder)
-        self.inputs, colour = pairs
-        self.colour = np.asarray(colour)
+        self.inputs, color = pairs
+        self.color = np.asarray(color)
         self.every = every
 
     def on_epoch_end(self, epoch, logs=None):
@@ -328,11 +333,9 @@ class Pictures(keras.callbacks.Callback):
         with self.model.averaged_weights():
             # Not predict_on_batch, which gathers what all workers have drawn.
             generated = np.asarray(self.model(self.inputs, training=False))
-        gray = rgb_to_luma(np.asarray(self.colour))
+        gray = rgb_to_luma(np.asarray(self.color))
         figure = plot_rows(
-            list(
-                zip(np.asarray(gray), generated, np.asarray(self.colour), strict=True)
-            ),
+            list(zip(np.asarray(gray), generated, np.asarray(self.color), strict=True)),
             ("gray", f"epoch {epoch + 1}", "original"),
         )
         self.folder.mkdir(exist_ok=True)

@@ -134,7 +134,7 @@ def obedient_site(runtime, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["server", "browser"])
 def engine(request):
-    """What the page gets its colours from."""
+    """What the page gets its colors from."""
     return request.param
 
 

@@ -31,7 +31,7 @@ from running import RunningService, decode, encode, read_luma, wait_for
 from colorizer_tf.service import queue as queue_module
 
 
-def test_one_photo_comes_back_in_colour(service):
+def test_one_photo_comes_back_in_color(service):
     photo = encode()
     response = service.post(("a b.png", photo))
     assert response.status_code == 200
@@ -131,7 +131,7 @@ def test_a_preview_is_no_larger_than_asked_for(service):
     assert service.post(("a.png", encode()), longest_side="0").status_code == 422
 
 
-def test_without_colour_it_is_the_gray_photo(service, monkeypatch):
+def test_without_color_it_is_the_gray_photo(service, monkeypatch):
     photo = encode()
     with monkeypatch.context() as patch:  # nor does the network get to see it
         patch.setattr(service.store.queue.colorizer, "predict_chroma", None)

@@ -233,7 +233,7 @@ def test_an_example_adds_itself_and_takes_nothing_away(open_page, photos):
 
 def test_words_are_of_the_browsers_language_or_the_chosen_one(open_page):
     page = open_page("de-DE")
-    assert page.inner_text("#hero h1").startswith("Colour for")
+    assert page.inner_text("#hero h1").startswith("Color for")
     page.click("#language")
     page.wait_for_selector("html[lang=ru]")
     assert page.title() == "Цвет для чёрно-белых фотографий"
@@ -284,9 +284,7 @@ def test_the_description_of_the_api_can_be_tried_as_it_is(browser, running):
     page.close()
 
 
-def test_a_generator_that_takes_no_hints_has_no_colours(
-    open_page_at, generator, photos
-):
+def test_a_generator_that_takes_no_hints_has_no_colors(open_page_at, generator, photos):
     with RunningService(ct.Colorizer(generator, working_size=32)) as running:
         page = open_page_at(running.url, "en-US")
         used = Page(page, photos[0])

@@ -1,4 +1,4 @@
-"""The stage of the page, in a real browser: seen, compared, and given colours."""
+"""The stage of the page, in a real browser: seen, compared, and given colors."""
 
 import json
 
@@ -32,7 +32,7 @@ def colorizer(obedient_colorizer):
 
 
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_colour_is_set_undone_and_downloaded(
+def test_a_color_is_set_undone_and_downloaded(
     open_page, running, photos, tmp_path, device, engine
 ):
     page = open_page("en-US", **device)
@@ -40,12 +40,12 @@ def test_a_colour_is_set_undone_and_downloaded(
     first, place = used.picture(), (0.25, 0.3)
     gray = np.asarray(decode(used.picture("gray")).convert("RGB")).astype(int)
     assert np.ptp(gray, axis=2).max() <= 2
-    assert page.is_visible("#handle")  # the divider, gray beside colour
+    assert page.is_visible("#handle")  # the divider, gray beside color
 
     used.set(*place, GREEN)
     assert is_green(color_at(used.picture(), place))
     assert abs(color_at(used.picture(), FAR) - color_at(first, FAR)).max() <= 3
-    # A click in the gray half takes it away: the colour is to be seen.
+    # A click in the gray half takes it away: the color is to be seen.
     assert not page.is_visible("#handle")
     ((x, y, color),) = used.hints()
     assert (float(x), float(y)) == pytest.approx((25, 30), abs=0.5)
@@ -188,7 +188,7 @@ def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos)
     ((x, y, _),) = used.hints()
     assert (float(x), float(y)) == pytest.approx((25, 30), abs=0.5)
 
-    # A click on a dot chooses it, and its colour.
+    # A click on a dot chooses it, and its color.
     page.fill("#colour-input", RED)
     used.dots.click()
     assert page.get_attribute(".dot", "aria-pressed") == "true"
@@ -209,7 +209,7 @@ def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos)
     assert used.hints() == []
 
 
-def test_a_colour_is_taken_up_from_the_photo(open_page, photos):
+def test_a_color_is_taken_up_from_the_photo(open_page, photos):
     page = open_page("en-US")
     used = Page(page, photos[0])
     used.set(0.25, 0.3, GREEN)
@@ -230,7 +230,7 @@ def test_the_strength_is_the_photos_own_or_for_all(open_page, photos):
     used.wait()
     gray = np.asarray(decode(used.picture()).convert("RGB")).astype(int)
     assert np.ptp(gray, axis=2).max() <= 2
-    used.set(0.25, 0.3, GREEN)  # alone it colours the photo
+    used.set(0.25, 0.3, GREEN)  # alone it colors the photo
     assert is_green(color_at(used.picture(), (0.25, 0.3)))
     assert np.ptp(color_at(used.picture(), FAR)) <= 2
     page.focus("#undo-button")
@@ -276,7 +276,7 @@ def test_dots_come_from_files_and_what_is_none_is_named(
     assert_same(used.download()[1], read(tmp_path / "own.png"), engine)
 
 
-def test_a_place_without_room_for_colour_is_named(open_page, tmp_path):
+def test_a_place_without_room_for_color_is_named(open_page, tmp_path):
     levels = np.full((300, 400), 120, np.uint8)
     levels[:, 200:] = 255
     Image.fromarray(levels).save(tmp_path / "sky.png")

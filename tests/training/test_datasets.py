@@ -27,8 +27,8 @@ def sides(split):
 
 
 def passes(dataset, count):
-    """The colour photos of each of the next passes over a dataset."""
-    return [np.concatenate([colour for _, colour in dataset]) for _ in range(count)]
+    """The color photos of each of the next passes over a dataset."""
+    return [np.concatenate([color for _, color in dataset]) for _ in range(count)]
 
 
 def equal(photos, others):
@@ -128,13 +128,13 @@ def test_a_split_names_broken_photos_and_leaves_them_out(photos, broken):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_broken_photo_is_named_and_the_next_takes_its_place(photos, broken, training):
     with pytest.warns(UserWarning, match=r"broken\.jpg"):
-        (colour,) = passes(
+        (color,) = passes(
             make_dataset([*photos[:2], broken], 16, batch_size=2, training=training), 1
         )
 
-    assert len(colour) == 3
+    assert len(color) == 3
     if not training:
-        np.testing.assert_array_equal(colour[2], colour[0])
+        np.testing.assert_array_equal(color[2], color[0])
 
 
 def test_photos_of_which_none_can_be_read_are_an_error(broken):
@@ -151,17 +151,17 @@ def test_a_dataset_of_nothing_is_refused():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_pairs_are_gray_and_colour_in_float32(photos, training):
+def test_pairs_are_gray_and_color_in_float32(photos, training):
     batches = list(make_dataset(photos[:5], 16, batch_size=2, training=training))
 
     assert [gray.shape for gray, _ in batches] == [(2, 16, 16, 1)] * 2 + [
         (1, 16, 16, 1)
     ]
-    for gray, colour in batches:
-        assert colour.shape == (*gray.shape[:3], 3)
-        assert gray.dtype == colour.dtype == "float32"
-        assert colour.numpy().min() >= 0
-        assert 0.5 < colour.numpy().max() <= 1
+    for gray, color in batches:
+        assert color.shape == (*gray.shape[:3], 3)
+        assert gray.dtype == color.dtype == "float32"
+        assert color.numpy().min() >= 0
+        assert 0.5 < color.numpy().max() <= 1
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -169,14 +169,14 @@ def test_shapes_and_number_are_known_before_the_first_batch(photos, training):
     dataset = make_dataset(photos, 16, batch_size=9, training=training)
 
     assert dataset.cardinality() == 5
-    gray, colour = dataset.element_spec
+    gray, color = dataset.element_spec
     assert gray.shape.as_list() == [None, 16, 16, 1]
-    assert colour.shape.as_list() == [None, 16, 16, 3]
+    assert color.shape.as_list() == [None, 16, 16, 3]
 
 
-def test_gray_is_the_bt601_luma_of_colour(photos):
-    for gray, colour in make_dataset(photos, 16, training=True):
-        for gray_photo, photo in zip(gray.numpy(), colour.numpy(), strict=True):
+def test_gray_is_the_bt601_luma_of_color(photos):
+    for gray, color in make_dataset(photos, 16, training=True):
+        for gray_photo, photo in zip(gray.numpy(), color.numpy(), strict=True):
             expected = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
             np.testing.assert_allclose(gray_photo[..., 0], expected, atol=1e-6)
 
@@ -195,22 +195,22 @@ def test_evaluation_takes_the_central_squares_in_order(tmp_path, make_photo):
 
 
 def test_each_epoch_of_training_has_each_photo_once_in_an_order_of_its_own(tmp_path):
-    colours = np.uint8([(level, 0, 200) for level in range(0, 240, 20)])
-    paths = [tmp_path / f"{colour[0]}.png" for colour in colours]
-    for colour, path in zip(colours, paths, strict=True):
-        Image.new("RGB", (20, 30), tuple(map(int, colour))).save(path)
+    colors = np.uint8([(level, 0, 200) for level in range(0, 240, 20)])
+    paths = [tmp_path / f"{color[0]}.png" for color in colors]
+    for color, path in zip(colors, paths, strict=True):
+        Image.new("RGB", (20, 30), tuple(map(int, color))).save(path)
 
-    def hue(colours):  # which no change of tone touches
-        cb, cr = np.moveaxis(rgb_to_chroma(np.float64(colours)), -1, 0)
+    def hue(colors):  # which no change of tone touches
+        cb, cr = np.moveaxis(rgb_to_chroma(np.float64(colors)), -1, 0)
         return np.arctan2(cr, cb).round(3).tolist()
 
     orders = [
-        hue(colour[:, 0, 0])
-        for colour in passes(make_dataset(paths, 16, 5, training=True), 3)
+        hue(color[:, 0, 0])
+        for color in passes(make_dataset(paths, 16, 5, training=True), 3)
     ]
 
-    assert all(sorted(order) == sorted(hue(colours)) for order in orders)
-    assert len({tuple(order) for order in [*orders, hue(colours)]}) == 4
+    assert all(sorted(order) == sorted(hue(colors)) for order in orders)
+    assert len({tuple(order) for order in [*orders, hue(colors)]}) == 4
 
 
 def test_training_depends_on_the_seed_and_the_number_of_the_epoch(photos):
@@ -230,10 +230,10 @@ def test_training_depends_on_the_seed_and_the_number_of_the_epoch(photos):
 def test_photos_smaller_than_the_pairs_are_enlarged(tmp_path, write_photos, training):
     paths = write_photos(tmp_path / "small", 3, height=5, width=7)
 
-    (colour,) = passes(make_dataset(paths, 32, training=training), 1)
+    (color,) = passes(make_dataset(paths, 32, training=training), 1)
 
-    assert colour.shape == (3, 32, 32, 3)
-    assert colour.std() > 0.05
+    assert color.shape == (3, 32, 32, 3)
+    assert color.std() > 0.05
 
 
 def ramp(height, width):
@@ -336,8 +336,8 @@ def test_strong_training_pairs_are_repeatable_and_mix_two_photos(tmp_path):
         pairs = make_dataset(photos, 32, 20, training=True, seed=seed, strong=strong)
         return next(iter(pairs))[1].numpy()
 
-    def mixed(colour):
-        return sum(len(np.unique(photo.round(3))) > 1 for photo in colour)
+    def mixed(color):
+        return sum(len(np.unique(photo.round(3))) > 1 for photo in color)
 
     assert equal(load(), load())
     assert not equal(load(), load(seed=1))
@@ -353,23 +353,23 @@ def test_half_of_the_photos_keep_their_tone():
 
 
 def test_another_tone_changes_the_luma_and_keeps_the_chroma():
-    colour = np.random.default_rng(0).uniform(0.4, 0.6, (4, 8, 8, 3)).astype("float32")
+    color = np.random.default_rng(0).uniform(0.4, 0.6, (4, 8, 8, 3)).astype("float32")
     tone = np.float32([KEEP_TONE, [2, 0, 1], [1, 0.2, 1], [1, 0, 0.8]])
 
-    toned = apply_tone(colour, tone)
+    toned = apply_tone(color, tone)
 
-    luma, expected = rgb_to_luma(toned), rgb_to_luma(colour)
+    luma, expected = rgb_to_luma(toned), rgb_to_luma(color)
     np.testing.assert_allclose(luma[0], expected[0], atol=1e-6)
     np.testing.assert_allclose(luma[1], expected[1] ** 2, atol=1e-6)
     np.testing.assert_allclose(luma[2], 0.2 + 0.8 * expected[2], atol=1e-6)
     np.testing.assert_allclose(luma[3], 0.8 * expected[3], atol=1e-6)
-    np.testing.assert_allclose(rgb_to_chroma(toned), rgb_to_chroma(colour), atol=1e-6)
+    np.testing.assert_allclose(rgb_to_chroma(toned), rgb_to_chroma(color), atol=1e-6)
 
 
 def test_no_tone_leaves_the_range_of_photos():
-    colour = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    color = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
 
-    toned = apply_tone(colour, np.float32([[0.5, -0.1, 1.1], [2, 0.2, 1.1]])).numpy()
+    toned = apply_tone(color, np.float32([[0.5, -0.1, 1.1], [2, 0.2, 1.1]])).numpy()
 
     assert toned.min() >= 0
     assert toned.max() <= 1

@@ -21,13 +21,13 @@ def generator():
     return generator
 
 
-def gray_of(colour):
-    return colour @ np.float32([[0.299], [0.587], [0.114]])
+def gray_of(color):
+    return color @ np.float32([[0.299], [0.587], [0.114]])
 
 
 def pairs(count=4):
-    colour = np.random.default_rng(0).random((count, 16, 16, 3), np.float32)
-    return gray_of(colour), colour
+    color = np.random.default_rng(0).random((count, 16, 16, 3), np.float32)
+    return gray_of(color), color
 
 
 def compiled(generator, discriminator, run_eagerly=True, **kwargs):
@@ -85,12 +85,12 @@ PIXEL_LOSSES = {
 def test_the_generator_is_updated_as_by_hand(
     generator, discriminator, weight, pixel_loss, judged
 ):
-    gray, colour = pairs()
+    gray, color = pairs()
     by_hand, judge = clone(generator), clone(discriminator)
 
     def loss():
         generated = by_hand(gray, training=True)
-        error = PIXEL_LOSSES[pixel_loss](colour - generated)
+        error = PIXEL_LOSSES[pixel_loss](color - generated)
         if weight and judged:
             error += weight * cross_entropy(1.0, judge(generated))
         return error
@@ -99,7 +99,7 @@ def test_the_generator_is_updated_as_by_hand(
 
     kwargs = {"adversarial_weight": weight, "pixel_loss": pixel_loss}
     compiled(generator, discriminator if judged else None, **kwargs).train_step(
-        (gray, colour)
+        (gray, color)
     )
 
     assert_same_weights(generator, by_hand)
@@ -112,18 +112,18 @@ def test_an_unknown_pixel_loss_is_named(generator):
 
 @pytest.mark.parametrize("smoothing", [0, 0.2])
 def test_the_discriminator_is_updated_as_by_hand(generator, discriminator, smoothing):
-    gray, colour = pairs()
+    gray, color = pairs()
     by_hand = clone(discriminator)
     generated = clone(generator)(gray, training=True)
 
     def loss():
-        real = cross_entropy(1.0 - smoothing, by_hand(colour))
+        real = cross_entropy(1.0 - smoothing, by_hand(color))
         return (real + cross_entropy(0.0, by_hand(generated))) / 2
 
     step(keras.optimizers.Adam(1e-3), by_hand, loss)
 
     compiled(generator, discriminator, label_smoothing=smoothing).train_step(
-        (gray, colour)
+        (gray, color)
     )
 
     assert_same_weights(discriminator, by_hand)
@@ -141,14 +141,14 @@ def test_a_step_runs_the_generator_once_and_the_discriminator_twice(
             return call(photos, *args, **kwargs)
 
         monkeypatch.setattr(network, "call", counting)
-    gray, colour = pairs()
+    gray, color = pairs()
     generated = np.asarray(clone(generator)(gray, training=True))
 
-    compiled(generator, discriminator).train_step((gray, colour))
+    compiled(generator, discriminator).train_step((gray, color))
 
     assert len(seen["generator"]) == 1
     assert len(seen["discriminator"]) == 2
-    np.testing.assert_array_equal(seen["discriminator"][0], colour)
+    np.testing.assert_array_equal(seen["discriminator"][0], color)
     np.testing.assert_allclose(seen["discriminator"][1], generated, atol=1e-6)
 
 
@@ -156,12 +156,12 @@ def test_losses_on_inputs_made_by_hand(generator, discriminator):
     gan = compiled(
         generator, discriminator, adversarial_weight=0.1, label_smoothing=0.1
     )
-    colour = tf.zeros((2, 4, 4, 3))
+    color = tf.zeros((2, 4, 4, 3))
     generated = tf.stack([tf.fill((4, 4, 3), 0.5), tf.zeros((4, 4, 3))])
     real_logits = tf.reshape([2.0, 2.0, 2.0, 2.0], (2, 2, 1, 1))
     fake_logits = tf.reshape([0.0, 0.0, math.log(3), math.log(3)], (2, 2, 1, 1))
 
-    logs = gan.compute_losses(colour, generated, real_logits, fake_logits)
+    logs = gan.compute_losses(color, generated, real_logits, fake_logits)
 
     two = 1 / (1 + math.exp(-2))
     expected = {
@@ -194,21 +194,21 @@ def test_training_learns_a_few_photos_by_heart(make_photo):
         [keras.Input((16, 16, 3)), keras.layers.Conv2D(1, 8, 8)]
     )
     gan = compiled(generator, discriminator, run_eagerly=False)
-    colour = np.float32([make_photo(16, 16, seed) for seed in range(4)]) / 255
-    gray = gray_of(colour)
+    color = np.float32([make_photo(16, 16, seed) for seed in range(4)]) / 255
+    gray = gray_of(color)
 
     history = gan.fit(
         np.tile(gray, (20, 1, 1, 1)),
-        np.tile(colour, (20, 1, 1, 1)),
+        np.tile(color, (20, 1, 1, 1)),
         batch_size=4,
         epochs=8,
-        validation_data=(gray, colour),
+        validation_data=(gray, color),
         verbose=0,
     ).history
 
-    measured = LOGS | {"psnr", "colourfulness"}
+    measured = LOGS | {"psnr", "colorfulness"}
     assert set(history) == LOGS | {f"val_{name}" for name in measured}
-    assert history["mse"][-1] < 0.8 * np.square(colour - gray).mean()
+    assert history["mse"][-1] < 0.8 * np.square(color - gray).mean()
     assert np.isfinite(list(history.values())).all()
 
 
@@ -221,21 +221,21 @@ def hasler_susstrunk(photo):
 
 
 def test_evaluation_measures_over_all_photos(generator, discriminator):
-    gray, colour = pairs(6)
-    colour[4:] = gray[4:]
+    gray, color = pairs(6)
+    color[4:] = gray[4:]
     generated = np.asarray(generator(gray))
     gan = compiled(generator, discriminator)
 
     for _ in range(2):
-        logs = gan.evaluate(gray, colour, batch_size=2, verbose=0, return_dict=True)
+        logs = gan.evaluate(gray, color, batch_size=2, verbose=0, return_dict=True)
 
-    assert logs["mse"] == pytest.approx(np.square(colour - generated).mean(), rel=1e-4)
+    assert logs["mse"] == pytest.approx(np.square(color - generated).mean(), rel=1e-4)
     assert logs["psnr"] == pytest.approx(
-        peak_signal_noise_ratio(colour, generated, data_range=1), abs=1e-3
+        peak_signal_noise_ratio(color, generated, data_range=1), abs=1e-3
     )
-    assert logs["colourfulness"] == pytest.approx(
+    assert logs["colorfulness"] == pytest.approx(
         np.mean([hasler_susstrunk(photo) for photo in generated])
-        / np.mean([hasler_susstrunk(photo) for photo in colour]),
+        / np.mean([hasler_susstrunk(photo) for photo in color]),
         rel=1e-3,
     )
 
@@ -262,17 +262,17 @@ def test_compile_builds_both_optimizers_and_leaves_no_third(generator, discrimin
 
 
 def test_without_a_discriminator_the_squared_error_alone_is_trained(generator):
-    gray, colour = pairs()
+    gray, color = pairs()
     by_hand = clone(generator)
 
     def loss():
-        return tf.reduce_mean(tf.square(colour - by_hand(gray, training=True)))
+        return tf.reduce_mean(tf.square(color - by_hand(gray, training=True)))
 
     step(keras.optimizers.Adam(1e-2), by_hand, loss)
     gan = ColorizationGAN(generator)
     gan.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
 
-    logs = gan.train_step((gray, colour))
+    logs = gan.train_step((gray, color))
 
     assert logs.keys() == {"g_loss", "mse"}
     assert_same_weights(generator, by_hand)
@@ -288,12 +288,12 @@ def test_a_resting_discriminator_is_neither_asked_nor_trained(
 
     logs = gan.train_step(pairs()) | gan.test_step(pairs())
 
-    assert logs.keys() == {"g_loss", "mse", "psnr", "colourfulness"}
+    assert logs.keys() == {"g_loss", "mse", "psnr", "colorfulness"}
     assert_same_weights(discriminator, before)
 
 
 def test_a_generator_is_trained_with_hints(discriminator):
-    gray, colour = pairs()
+    gray, color = pairs()
     hints = np.zeros((4, 4, 4, 3), np.float32)
     hints[:, 1, 1] = 1, 0.1, 0.1
     generator = build_tiny_generator(hints=True)
@@ -302,24 +302,24 @@ def test_a_generator_is_trained_with_hints(discriminator):
 
     for _ in range(2):  # the first step gives the chroma a gradient to hand down
         before = embedding.numpy()
-        gan.train_step(((gray, hints), colour))
+        gan.train_step(((gray, hints), color))
 
     assert not np.array_equal(embedding, before)
 
 
 def test_the_average_of_the_weights_is_evaluated_and_then_put_away(generator):
-    gray, colour = pairs()
+    gray, color = pairs()
     gan = ColorizationGAN(generator)
     gan.compile(
         keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.5), run_eagerly=True
     )
-    untrained = np.square(colour - generator(gray)).mean()
-    assert gan.evaluate(gray, colour, verbose=0, return_dict=True)[
+    untrained = np.square(color - generator(gray)).mean()
+    assert gan.evaluate(gray, color, verbose=0, return_dict=True)[
         "mse"
     ] == pytest.approx(untrained, rel=1e-4)
     average = None
     for _ in range(3):
-        gan.train_step((gray, colour))
+        gan.train_step((gray, color))
         values = [variable.numpy() for variable in generator.trainable_variables]
         average = [
             value if average is None else (value + old) / 2
@@ -328,8 +328,8 @@ def test_the_average_of_the_weights_is_evaluated_and_then_put_away(generator):
 
     with gan.averaged_weights():
         averaged = [variable.numpy() for variable in generator.trainable_variables]
-        expected = np.square(colour - generator(gray)).mean()
-    logs = gan.evaluate(gray, colour, verbose=0, return_dict=True)
+        expected = np.square(color - generator(gray)).mean()
+    logs = gan.evaluate(gray, color, verbose=0, return_dict=True)
 
     assert logs["mse"] == pytest.approx(expected, rel=1e-4)
     for value, other in zip(averaged, average, strict=True):
@@ -338,7 +338,7 @@ def test_the_average_of_the_weights_is_evaluated_and_then_put_away(generator):
         np.testing.assert_array_equal(value, variable)
 
 
-def test_predict_colours_gray_photos(generator, discriminator):
+def test_predict_colors_gray_photos(generator, discriminator):
     gray, _ = pairs()
 
     predicted = compiled(generator, discriminator).predict(gray, verbose=0)

@@ -48,7 +48,7 @@ def luma(rgb):
 
 
 def make_vivid(generator):
-    """Gives a generator strong colours without training."""
+    """Gives a generator strong colors without training."""
     kernel, bias = generator.get_layer("chroma").get_weights()
     rng = np.random.default_rng(0)
     generator.get_layer("chroma").set_weights(
@@ -96,7 +96,7 @@ def test_the_generator_takes_any_multiple_of_its_strides(generator):
         assert colorize(generator, gray_photos(*size)).shape == (2, *size, 3)
 
 
-def test_the_generator_gives_colour_with_the_luma_of_its_input(generator):
+def test_the_generator_gives_color_with_the_luma_of_its_input(generator):
     gray = gray_photos()
 
     rgb = colorize(generator, gray)
@@ -157,7 +157,7 @@ def test_scaled_chroma_keeps_its_hue_and_is_fainter_where_it_is_faint(
     np.testing.assert_allclose(colorize(scaled, gray), expected, atol=1e-4)
 
 
-def test_a_scaled_generator_has_a_gradient_at_no_colour_at_all_and_is_saved(
+def test_a_scaled_generator_has_a_gradient_at_no_color_at_all_and_is_saved(
     generator, tmp_path
 ):
     layer = generator.get_layer("chroma")
@@ -362,12 +362,12 @@ def test_each_head_gives_a_logit_for_each_patch(whole_discriminator):
     assert logits.min() < 0 < logits.max()  # not squashed into probabilities
 
 
-def test_every_head_tells_colour_from_gray(whole_discriminator):
+def test_every_head_tells_color_from_gray(whole_discriminator):
     rng = np.random.default_rng(0)
-    colour = cv2.resize(rng.random((4, 4, 3), np.float32), (64, 64))[None]
-    gray = np.repeat(luma(colour), 3, axis=-1)
+    color = cv2.resize(rng.random((4, 4, 3), np.float32), (64, 64))[None]
+    gray = np.repeat(luma(color), 3, axis=-1)
 
-    difference = np.abs(whole_discriminator(colour) - whole_discriminator(gray))
+    difference = np.abs(whole_discriminator(color) - whole_discriminator(gray))
 
     assert (difference.max(axis=(0, 1, 2)) > 0).all()
 
