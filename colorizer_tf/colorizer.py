@@ -12,14 +12,13 @@ from colorizer_tf.hints import (
     Hint,
     correct_chroma,
     encode_hints,
-    mean_luma,
     place_in_grid,
     scale_chroma,
 )
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
-from colorizer_tf.suggestions import choose_variants, suggest_colors
+from colorizer_tf.suggestions import choose_variants, look_around, suggest_colors
 
 WORKING_SIZE = 128
 LONGEST = 4
@@ -124,13 +123,12 @@ class Colorizer:
         colorizer.suggest(photo, x=0.41, y=0.33)  # [("#8c4a3b", 0.31), ...]
         ```
         """
-        place = Hint(x, y, "#000000")
-        luma = self.shrink(to_gray(photo))
-        likely = self._predict_likely(luma, hints)
-        row, column = place_in_grid(place, luma)
-        around = likely[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-        local = mean_luma(luma, row, column)
-        return suggest_colors(around.mean(axis=(0, 1)), local, count)
+        place, gray = Hint(x, y, "#000000"), to_gray(photo)
+        luma = self.shrink(gray)
+        likely, chroma = self._predict_likely(luma, hints)
+        around = look_around(likely, chroma, luma, *place_in_grid(place, luma))
+        probabilities, _, automatic = around
+        return suggest_colors(probabilities, _luma_at(gray, x, y), automatic, count)
 
     def variants(self, photo, count=4, strength=1.0, hints=()):
         """Returns whole results that differ where the network is in doubt.
@@ -161,9 +159,7 @@ class Colorizer:
             photo, count, hints: as for `variants`.
         """
         luma = self.shrink(to_gray(photo))
-        likely = self._predict_likely(luma, hints)
-        grid = self.encode_hints(hints, luma)
-        chroma = self.predict_chroma([luma], [grid])[0]
+        likely, chroma = self._predict_likely(luma, hints)
         return [[], *choose_variants(likely, chroma, luma, count - 1)]
 
     def _predict_likely(self, luma, hints):
@@ -176,7 +172,8 @@ class Colorizer:
         batch = self._pad(luma)[None, ..., None]
         grids = _stack_hints([grid], batch) if self.takes_hints else None
         height, width = (-(-side // HINT_STRIDE) for side in luma.shape)
-        return self.network.likely(batch, grids)[0, :height, :width]
+        likely = self.network.likely(batch, grids)[0, :height, :width]
+        return likely, self.predict_chroma([luma], [grid])[0]
 
     def colorize_file(self, source, destination, strength=1.0, hints=()):
         """Colorizes a photo file.
@@ -358,6 +355,18 @@ class Colorizer:
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
+
+
+def _luma_at(gray, x, y):
+    """The mean luma of a spot of a photo, in [0, 1]."""
+    height, width = gray.shape
+    radius = max(2, min(height, width) // 200)
+    row, column = int(y * (height - 1)), int(x * (width - 1))
+    spot = np.s_[
+        max(row - radius, 0) : row + radius + 1,
+        max(column - radius, 0) : column + radius + 1,
+    ]
+    return gray[spot].mean() / np.iinfo(gray.dtype).max
 
 
 def _name_result(source, destination):

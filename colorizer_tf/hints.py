@@ -174,7 +174,8 @@ def encode_hints(hints, luma):
     cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
     for hint in hints:
         row, column = place_in_grid(hint, luma)
-        local = mean_luma(luma, row, column)
+        top, left = row * HINT_STRIDE, column * HINT_STRIDE
+        local = luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
         cells[row, column] = 1, *_fit_to_luma(hint.rgb, local)
     return cells
 
@@ -184,12 +185,6 @@ def place_in_grid(hint, luma):
     height, width = luma.shape
     row = min(int(hint.y * height), height - 1) // HINT_STRIDE
     return row, min(int(hint.x * width), width - 1) // HINT_STRIDE
-
-
-def mean_luma(luma, row, column):
-    """Returns the mean luma of a cell."""
-    top, left = row * HINT_STRIDE, column * HINT_STRIDE
-    return luma[top : top + HINT_STRIDE, left : left + HINT_STRIDE].mean()
 
 
 def _fit_to_luma(rgb, luma):

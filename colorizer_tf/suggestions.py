@@ -14,7 +14,7 @@ from colorizer_tf.color import (
     join_luma_chroma,
     rgb_to_chroma,
 )
-from colorizer_tf.hints import HINT_STRIDE, Hint, mean_luma
+from colorizer_tf.hints import HINT_STRIDE, Hint
 
 # Bins lie on a grid of so many steps from gray to the end of each axis.
 BIN_STEPS = 9
@@ -49,8 +49,8 @@ def _make_bins():
 CHROMA_BINS = _make_bins()
 
 
-def suggest_colors(probabilities, luma, count=6):
-    """Returns distinct colors, the most probable ones first.
+def suggest_colors(probabilities, luma, automatic=None, count=6):
+    """Returns distinct colors: the automatic one, then the most probable ones.
 
     Each color stands for all bins within a CIEDE2000 of 10 of it; the next one is
     chosen among what is left.
@@ -58,25 +58,45 @@ def suggest_colors(probabilities, luma, count=6):
     Args:
         probabilities: of `CHROMA_BINS`, float32 (bins,).
         luma: of the place, in [0, 1].
+        automatic: what the network predicts there, (Cb, Cr); None for no such color.
         count: of colors, at most.
 
     Returns:
         A list of (color "#rrggbb", probability).
     """
     candidates = np.flatnonzero(probabilities > MIN_PROBABILITY)
-    rgb = join_luma_chroma(np.float32([luma]), CHROMA_BINS[candidates])
-    left = probabilities[candidates].astype(np.float64)
+    chroma, left = CHROMA_BINS[candidates], probabilities[candidates].astype("f8")
+    if automatic is not None:
+        chroma = np.vstack([np.float32(automatic), chroma])
+        left = np.insert(left, 0, 0)
+    rgb = join_luma_chroma(np.float32([luma]), chroma)
     lab = rgb_to_lab(rgb)
     near = ciede2000(lab[:, None], lab[None]) < DISTINCT
     free = np.ones(len(left), bool)
     suggestions = []
     while free.any() and len(suggestions) < count:
         best = np.argmax(np.where(free, near @ left, -1))
+        if automatic is not None and not suggestions:
+            best = 0
         color = "#" + bytes(np.uint8(np.rint(255 * rgb[best])).tolist()).hex()
         suggestions.append((color, float(left[near[best]].sum())))
         left[near[best]] = 0
         free &= ~near[best]
     return suggestions
+
+
+def look_around(likely, chroma, luma, row, column):
+    """Returns what `suggest_colors` takes of a cell: probabilities, luma, chroma.
+
+    Args:
+        likely, chroma, luma: as `choose_variants` takes them.
+        row, column: of the cell.
+    """
+    around = likely[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+    top, left = row * HINT_STRIDE, column * HINT_STRIDE
+    cell = np.s_[top : top + HINT_STRIDE, left : left + HINT_STRIDE]
+    local = luma[cell].mean()
+    return around.mean(axis=(0, 1)), local, chroma[cell].mean(axis=(0, 1))
 
 
 def choose_variants(likely, chroma, luma, count):
@@ -95,16 +115,10 @@ def choose_variants(likely, chroma, luma, count):
     """
     found = []
     for row, column, doubt in _find_doubts(likely, count):
-        around = likely[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-        local = mean_luma(luma, row, column)
-        top, left = row * HINT_STRIDE, column * HINT_STRIDE
-        now = chroma[top : top + HINT_STRIDE, left : left + HINT_STRIDE]
-        now = join_luma_chroma(np.float32([local]), now.mean(axis=(0, 1)))
-        x, y = (left + 0.5) / luma.shape[1], (top + 0.5) / luma.shape[0]
-        for color, probability in suggest_colors(around.mean(axis=(0, 1)), local):
-            hint = Hint(x, y, color)
-            if ciede2000(rgb_to_lab(hint.rgb), rgb_to_lab(now)) >= DISTINCT:
-                found.append((probability * doubt, hint))
+        x = (column * HINT_STRIDE + 0.5) / luma.shape[1]
+        y = (row * HINT_STRIDE + 0.5) / luma.shape[0]
+        colors = suggest_colors(*look_around(likely, chroma, luma, row, column))
+        found += [(share * doubt, Hint(x, y, color)) for color, share in colors[1:]]
     found.sort(key=lambda each: -each[0])
     return [[hint] for _, hint in found[:count]]
 

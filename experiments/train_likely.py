@@ -45,6 +45,8 @@ def main():
 
     keras.utils.set_random_seed(0)
     generator = keras.models.load_model(args.generator, compile=False)
+    # All layers of the file stay as trainable as they were.
+    written = add_likely(keras.models.load_model(args.generator, compile=False))
     generator.trainable = False
     whole = add_likely(generator)
     head = keras.Model(whole.input, whole.outputs[1])
@@ -67,7 +69,9 @@ def main():
         head.fit(pairs, epochs=number + 1, initial_epoch=number, verbose=2)
         live = head.get_weights()
         head.optimizer.finalize_variable_values(head.trainable_variables)
-        whole.save(args.result)
+        for layer in written.layers[-2:]:
+            layer.set_weights(whole.get_layer(layer.name).get_weights())
+        written.save(args.result)
         head.set_weights(live)
 
 

@@ -67,6 +67,16 @@ def test_suggestions_are_the_likely_colors_distinct_and_of_the_luma():
         assert rgb_of(color) @ [0.299, 0.587, 0.114] == pytest.approx(0.4, abs=0.01)
 
 
+def test_the_automatic_color_comes_first():
+    probabilities = np.zeros(len(CHROMA_BINS), np.float32)
+    probabilities[nearest_bin("#a03030")] = 0.7
+    green = rgb_to_chroma(rgb_of("#309030"))
+    (first, share), (second, _) = suggest_colors(probabilities, 0.4, green)
+    assert rgb_of(first).argmax() == 1
+    assert share == 0
+    assert rgb_of(second).argmax() == 0
+
+
 def test_what_looks_alike_is_suggested_once():
     colors = [
         color for color, _ in suggest_colors(np.full(len(CHROMA_BINS), 0.004), 0.5)
