@@ -7,6 +7,7 @@ The functions take NumPy arrays, and tensors, also inside a Keras graph.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
@@ -137,6 +138,13 @@ def colorfulness(rgb):
     return xp.sqrt(xp.sum(deviation**2, axis=-1)) + 0.3 * xp.sqrt(
         xp.sum(mean**2, axis=-1)
     )
+
+
+def rgb_to_lab(rgb):
+    """Returns CIE Lab (D65), float32 (..., 3), of RGB in [0, 1], (..., 3)."""
+    rgb = np.float32(rgb)
+    flat = np.ascontiguousarray(rgb.reshape(1, -1, 3))
+    return cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).reshape(rgb.shape)
 
 
 def ciede2000(lab, other):

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from colorizer_tf.files import check_free
 from colorizer_tf.folder import colorize_folder
 from colorizer_tf.hints import (
     HINT_STRIDE,
@@ -111,8 +112,8 @@ class Colorizer:
             hints: a list of `Hint` that are set already.
 
         Returns:
-            A list of (color "#rrggbb", probability), the most probable ones first,
-            CIEDE2000 of 10 or more apart, at the luma of the place.
+            A list of (color "#rrggbb", probability): the automatic one, then the most
+            probable ones, CIEDE2000 of 10 or more apart, at the luma of the place.
 
         Raises:
             ValueError: the generator has no output `likely`.
@@ -197,7 +198,7 @@ class Colorizer:
             FileExistsError: there is such a file.
         """
         destination = _name_result(source, destination)
-        _check_free(destination)
+        check_free(destination)
         self._write(read_gray(source), destination, strength, hints)
         return destination
 
@@ -223,7 +224,7 @@ class Colorizer:
             for number in range(1, count + 1)
         ]
         for path in paths:
-            _check_free(path)
+            check_free(path)
         photo = read_gray(source)
         variants = self.find_variants(photo.gray, count, hints)
         for path, more in zip(paths, variants, strict=False):
@@ -374,13 +375,6 @@ def _name_result(source, destination):
     if destination.is_dir() or not destination.suffix:
         return destination / Path(source).name
     return destination
-
-
-def _check_free(path):
-    if path.exists():
-        raise FileExistsError(
-            f"{path} is there already: name another file, or remove it."
-        )
 
 
 def _stack_hints(hints, batch):

@@ -85,3 +85,11 @@ def atomic_write(path, sync=True):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_free(path):
+    """Raises `FileExistsError` for a path that is there already."""
+    if path.exists():
+        raise FileExistsError(
+            f"{path} is there already: name another file, or remove it."
+        )

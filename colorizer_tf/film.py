@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorizer_tf.files import atomic_write
+from colorizer_tf.files import atomic_write, check_free
 from colorizer_tf.film_hints import FilmHint, find_frames
 from colorizer_tf.hints import Hint, HintError
 from colorizer_tf.painting import check_strength, fit_chroma, paint_planes
@@ -78,10 +78,7 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
             f"{destination} cannot be written: a film's ending must be one of "
             f"{', '.join(ENDINGS)}."
         )
-    if destination.exists():
-        raise FileExistsError(
-            f"{destination} is there already: name another file, or remove it."
-        )
+    check_free(destination)
     return replace_film(colorizer, source, destination, strength, hints)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from colorizer_tf.color import join_luma_chroma, rgb_to_chroma
+from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_lab
 from colorizer_tf.files import atomic_write
 
 HINT_STRIDE = 4
@@ -190,7 +190,7 @@ def place_in_grid(hint, luma):
 def _fit_to_luma(rgb, luma):
     """Returns the (Cb, Cr) of a color's hue and perceived chroma at a luma."""
     tried = join_luma_chroma(np.full_like(_SCALES, luma), _SCALES * rgb_to_chroma(rgb))
-    lab = cv2.cvtColor(np.vstack([tried, rgb])[None], cv2.COLOR_RGB2LAB)[0]
+    lab = rgb_to_lab(np.vstack([tried, rgb]))
     *reached, wanted = np.hypot(lab[:, 1], lab[:, 2])
     # Where the luma has no room for more, a larger scale changes nothing.
     scale = np.interp(wanted, np.maximum.accumulate(reached), _SCALES[:, 0])

@@ -178,7 +178,7 @@ class KerasNetwork:
     def __call__(self, gray, hints=None):
         count = len(gray)
         inputs = [_fill_batch(x) for x in (gray, hints) if x is not None]
-        rgb = _outputs(self._network(inputs if self.takes_hints else inputs[0]))[0]
+        rgb = list_outputs(self._network(inputs if self.takes_hints else inputs[0]))[0]
         rgb = np.asarray(rgb, np.float32)[:count]
         if rgb.shape != (*gray.shape[:3], 3):
             raise ValueError(
@@ -249,24 +249,38 @@ def load_network(path, threads=None):
         return Network(path, source if source.is_file() else None, threads)
     if path.is_dir():  # as Keras writes to the Hub
         return KerasNetwork(load_generator(path))
-    digest = hash_file(path)
-    cache = cache_folder()
-    exports = [path.with_suffix(".xml")]
-    if cache:
-        exports.append(cache / f"{digest}-{_version()}.xml")
-    for export in exports:
-        if export.is_file() and _exported_from(export) == digest:
-            return Network(export, path, threads)
+    export, cached, digest = find_export(path, ".xml", _exported_from)
+    if export:
+        return Network(export, path, threads)
     generator = load_generator(path)
     try:
         from colorizer_tf.training.export import export_network
 
-        if cache:
-            export_network(generator, exports[-1], digest)
-            return Network(exports[-1], path, threads)
+        if cached:
+            export_network(generator, cached, digest)
+            return Network(cached, path, threads)
     except (OSError, ImportError, ExportError):
         pass
     return KerasNetwork(generator)
+
+
+def find_export(path, suffix, read_source):
+    """Looks for the export of a `.keras` file: beside it, and in the user's cache.
+
+    Args:
+        path: the `.keras` file.
+        suffix: of exports, such as ".xml".
+        read_source: returns the digest of the file that an export was made from.
+
+    Returns:
+        The export, or None; where one may be cached, or None; the file's digest.
+    """
+    digest, cache = hash_file(path), cache_folder()
+    cached = cache and cache / f"{digest}-{_version()}{suffix}"
+    for export in filter(None, (path.with_suffix(suffix), cached)):
+        if export.is_file() and read_source(export) == digest:
+            return export, cached, digest
+    return None, cached, digest
 
 
 class ExportError(ValueError):
@@ -342,7 +356,7 @@ def find_stride(generator):
             cells = size // HINT_STRIDE
             hints = np.zeros((1, cells, cells, 3), np.float32)
             inputs = [gray, hints] if len(input_shapes(generator)) == 2 else gray
-            shape = _outputs(generator(inputs))[0].shape
+            shape = list_outputs(generator(inputs))[0].shape
         except Exception as error:  # a model may fail in any way at a wrong size
             errors.append(error)
             continue
@@ -355,7 +369,8 @@ def find_stride(generator):
     )
 
 
-def _outputs(outputs):
+def list_outputs(outputs):
+    """Returns what a model of one output, or of several, has returned, as a list."""
     return outputs if isinstance(outputs, list | tuple) else [outputs]
 
 

@@ -21,7 +21,7 @@ from colorizer_tf import __version__
 from colorizer_tf.colorizer import LONGEST, WORKING_SIZE, Colorizer
 from colorizer_tf.files import atomic_write
 from colorizer_tf.hints import MAX_HINTS
-from colorizer_tf.network import FACTS, cache_folder, find_model, hash_file
+from colorizer_tf.network import FACTS, cache_folder, find_export, find_model
 
 INSTALL = 'pip install "colorizer_tf[site]"'
 PAGE = Path(__file__).parent / "service/static"
@@ -159,27 +159,24 @@ def find_network(weights):
     weights = find_model(weights)
     if weights.suffix != ".keras":
         raise SiteError(f"{weights} is no .keras file.")
-    digest = hash_file(weights)
-    cache = cache_folder()
-    exports = [weights.with_suffix(".onnx")]
-    if cache:
-        exports.append(cache / f"{digest}-{__version__}.onnx")
-    for export in exports:
-        if export.is_file() and _read_fact(export.read_bytes(), "source") == digest:
-            return export
-    if not cache:
+    export, cached, digest = find_export(
+        weights, ".onnx", lambda path: _read_fact(path.read_bytes(), "source")
+    )
+    if export:
+        return export
+    if not cached:
         raise SiteError("There is no folder for the user's cache to export into.")
     try:
         from colorizer_tf.training.browser import export_for_browsers
         from colorizer_tf.training.export import load_generator
 
-        export_for_browsers(load_generator(weights), exports[-1], digest)
+        export_for_browsers(load_generator(weights), cached, digest)
     except ModuleNotFoundError as error:
         raise SiteError(
             f"{weights} has to be exported, which needs {error.name}: "
             'pip install "colorizer_tf[site,train]"'
         ) from error
-    return exports[-1]
+    return cached
 
 
 def _read_fact(graph, name):

@@ -13,6 +13,7 @@ from colorizer_tf.color import (
     ciede2000,
     join_luma_chroma,
     rgb_to_chroma,
+    rgb_to_lab,
 )
 from colorizer_tf.hints import HINT_STRIDE, Hint
 
@@ -140,10 +141,3 @@ def _find_doubts(likely, count):
         places.append((int(row), int(column), float(doubt[row, column])))
         doubt[np.hypot(rows - row, columns - column) < APART * longer] = 0
     return places
-
-
-def rgb_to_lab(rgb):
-    """Returns CIE Lab (D65), float32 (..., 3), of RGB in [0, 1], (..., 3)."""
-    rgb = np.float32(rgb)
-    flat = np.ascontiguousarray(rgb.reshape(1, -1, 3))
-    return cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).reshape(rgb.shape)

@@ -18,10 +18,10 @@ from colorizer_tf.color import (
     ciede2000,
     join_luma_chroma,
     rgb_to_chroma,
+    rgb_to_lab,
     rgb_to_luma,
 )
 from colorizer_tf.photos import shrink_photo
-from colorizer_tf.suggestions import rgb_to_lab
 
 COLORFUL, NEAR = 8, 10
 SWATCHES = "#c68863 #5a3c28 #8a5a34 #a8322d #3f6b3a #8fb4dd #8a7b52 #2f3f5f".split()

@@ -6,13 +6,17 @@ from PIL import Image
 
 import colorizer_tf as ct
 from colorizer_tf.__main__ import main
-from colorizer_tf.color import ciede2000, join_luma_chroma, rgb_to_chroma
+from colorizer_tf.color import (
+    ciede2000,
+    join_luma_chroma,
+    rgb_to_chroma,
+    rgb_to_lab,
+)
 from colorizer_tf.network import KerasNetwork, Network
 from colorizer_tf.suggestions import (
     CHROMA_BINS,
     choose_variants,
     compress_chroma,
-    rgb_to_lab,
     suggest_colors,
 )
 from colorizer_tf.training.export import export_network

@@ -215,14 +215,17 @@ def _add_suggestions(app, store):
         },
     )
 
-    async def ask(request, photo, fields, work):
-        """Calls `work` with a gray photo, one photo at a time."""
+    async def ask(request, photo, hints, fields, work):
+        """Calls `work` with a gray photo and its hints, one photo at a time."""
         _refuse_unknown(request.query_params, await request.form(), fields)
         if not store.queue.colorizer.network.suggests:
             reason = "This generator suggests no colors."
             raise RequestError(422, "no_suggestions", reason)
+        given = _parse_hints(hints, 1)
         async with turn:
-            return await run_in_threadpool(store.look_at, photo, work)
+            return await run_in_threadpool(
+                store.look_at, photo, lambda gray: work(gray, given)
+            )
 
     @app.post(SUGGEST, tags=["photos"], responses=responses)
     async def suggest(
@@ -232,14 +235,12 @@ def _add_suggestions(app, store):
         y: _Fraction,
         hints: _SetHints = "",
     ):
-        """Colors that are likely at a place of a photo, the most probable first."""
-        given = _parse_hints(hints, 1)
-        colors = await ask(
-            request,
-            photo,
-            SUGGEST_FIELDS,
-            lambda gray: store.queue.colorizer.suggest(gray, x, y, hints=given),
-        )
+        """Colors that are likely at a place: the automatic one, then by probability."""
+
+        def work(gray, hints):
+            return store.queue.colorizer.suggest(gray, x, y, hints=hints)
+
+        colors = await ask(request, photo, hints, SUGGEST_FIELDS, work)
         return {
             "colors": [
                 {"color": color, "probability": round(probability, 4)}
@@ -255,13 +256,11 @@ def _add_suggestions(app, store):
         hints: _SetHints = "",
     ):
         """Other results that a photo could have, each as the hints that give it."""
-        given = _parse_hints(hints, 1)
-        found = await ask(
-            request,
-            photo,
-            VARIANTS_FIELDS,
-            lambda gray: store.queue.colorizer.find_variants(gray, count, given),
-        )
+
+        def work(gray, hints):
+            return store.queue.colorizer.find_variants(gray, count, hints)
+
+        found = await ask(request, photo, hints, VARIANTS_FIELDS, work)
         return {"variants": [[asdict(hint) for hint in more] for more in found]}
 
 

@@ -11,6 +11,7 @@ from colorizer_tf.network import (
     find_stride,
     hash_file,
     input_shapes,
+    list_outputs,
     load_generator,
 )
 from colorizer_tf.training import keras
@@ -44,7 +45,7 @@ def export_network(generator, path, source=""):
                 keras.Input(batch_shape=x.shape, name=x.name) for x in generator.inputs
             ]
             outputs = generator(inputs if len(inputs) > 1 else inputs[0])
-            rgb, *likely = outputs if isinstance(outputs, list) else [outputs]
+            rgb, *likely = list_outputs(outputs)
             to_chroma = keras.Model(inputs, [rgb_to_chroma(rgb), *likely])
             to_chroma.export(str(file), format="openvino", verbose=False)
             model = openvino.Core().read_model(file)
