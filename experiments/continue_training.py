@@ -40,8 +40,8 @@ def main():
     parser.add_argument("--shares", help="a table of prefixes and shares")
     parser.add_argument("--weights", default=str(ct.Colorizer.WEIGHTS))
     parser.add_argument("--photo-steps", type=int, default=300_000)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=100, help="of a round")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=50, help="of a round")
     parser.add_argument("--size", type=int, default=128, help="of the squares")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -78,7 +78,6 @@ def main():
             seed=args.seed,
             first_epoch=number,
             hints=True,
-            strong=True,
         )
         # The callbacks read the checkpoint: each round is taken up as after a kill.
         gan.fit(
