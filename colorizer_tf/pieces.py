@@ -150,7 +150,7 @@ class PieceWriter:
 def _describe_end(film, frames, pts, duration):
     notes = []
     if film.broken:
-        notes.append(f"{film.broken} packets of it are damaged, and left out")
+        notes.append(f"{film.broken} damaged packets are left out")
     if film.seconds:
         seconds = float(film.seconds)
         ends = float((pts + duration) * film.time_base - film.start)

@@ -72,8 +72,8 @@ class Film:
         breaks_off: why reading ended before the film did, or "".
 
     Raises:
-        FilmError: the file cannot be opened, holds no film, or has neither 8 nor 10
-            bits a channel.
+        FilmError: the file cannot be opened or holds no film, or it has 9 or more than
+            10 bits a channel.
     """
 
     def __init__(self, path):
@@ -132,7 +132,9 @@ class Film:
             if number >= PROBED:
                 break
         if first is None:
-            raise FilmError(f"{self.path} cannot be read as a film: no frame of it can")
+            raise FilmError(
+                f"{self.path} cannot be read as a film: no frame can be decoded."
+            )
         self.broken, self.breaks_off = 0, ""
         self.height, self.width = first.height, first.width
         self.levels = self._find_levels(first)
@@ -216,7 +218,7 @@ class Film:
         for frame in self._deinterlace() if self.interlaced else self._decode():
             if (frame.height, frame.width) != (self.height, self.width):
                 raise FilmError(
-                    f"{self.path} cannot be done: its frames change in size, from "
+                    f"{self.path} cannot be colorized: its frames change in size, from "
                     f"{self.width}x{self.height} to {frame.width}x{frame.height}."
                 )
             pts = frame.pts if frame.pts is not None else frame.dts

@@ -18,8 +18,8 @@ import numpy as np
 DECAY = 0.85
 # Averaging different predictions makes colors duller; this is the most that is undone.
 MAX_GAIN = 1.2
-# The difference in luma that halves the trust in the flow, and the distance in pixels
-# between start and end of the way there and back that halves it.
+# Each of these halves the trust in a flow: a difference in luma, and a distance, in
+# pixels, by which forward and backward flow miss the start.
 LUMA_TOLERANCE = 0.04
 FLOW_TOLERANCE = 1.0
 # Below this mean trust, two frames are of different shots.
@@ -204,7 +204,7 @@ def follow_hints(lumas, starts):
 
     Args:
         lumas: yields the luma of each frame, float32 (h, w), in [0, 1].
-        starts: a dictionary: number of a frame, from 0 -> its hints as a list of
+        starts: a dictionary: number of a frame, from 0 -> its hints. They are a list of
             (x, y, color), where x and y are fractions of width and height.
 
     Returns:

@@ -37,9 +37,8 @@ _DOCS_POLICY = (
 class IdleTimeoutProtocol(H11Protocol):
     """HTTP/1.1 that closes idle connections.
 
-    uvicorn itself has no time limit for the head of a first request, for the rest of
-    a body that the application does not read, and for a client that does not read its
-    response.
+    uvicorn itself waits without limit in three cases: for the head of a first request,
+    for the rest of an unread body, and for a client that does not read its response.
     """
 
     def connection_made(self, transport):

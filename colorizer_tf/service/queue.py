@@ -310,7 +310,7 @@ class JobStore:
         )
         Gauge(
             "colorizer_queue_photos",
-            "Photos waiting or at work",
+            "Photos waiting or in progress",
             registry=self.registry,
         ).set_function(lambda: len(self.queue))
 
