@@ -1,6 +1,5 @@
 """A trained generator, used: on a photo of any size, a file, a folder."""
 
-import copy
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,8 @@ from colorizer_tf.suggestions import choose_variants, look_around, suggest_color
 
 WORKING_SIZE = 128
 LONGEST = 4
+# A photo that is larger than the network's view by this factor is halved first.
+HALVE_FROM = 8
 
 
 class Colorizer:
@@ -250,12 +251,6 @@ class Colorizer:
 
         return colorize_film(self, source, destination, strength, hints)
 
-    def spread(self):
-        """Returns the same for batches, whose photos are computed side by side."""
-        colorizer = copy.copy(self)
-        colorizer.network = self.network.spread()
-        return colorizer
-
     def working_shape(self, height, width):
         """The size, (h, w), at which the network sees a photo of this size."""
         if self.network.fixed_size:
@@ -287,6 +282,11 @@ class Colorizer:
         float32 (h, w) in [0, 1], from uint8 or uint16 (H, W).
         """
         height, width = self.working_shape(*gray.shape)
+        # Means of 2x2 pixels are twenty times as fast as those of other areas.
+        while min(gray.shape[0] // height, gray.shape[1] // width) >= HALVE_FROM:
+            half = gray.shape[1] // 2, gray.shape[0] // 2
+            even = gray[: 2 * half[1], : 2 * half[0]]
+            gray = cv2.resize(even, half, interpolation=cv2.INTER_AREA)
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 

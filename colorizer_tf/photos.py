@@ -190,13 +190,30 @@ def read_gray(path):
         if is_16_bit(image):
             gray, alpha = read_16_bit(path, image)
         else:
-            # JPEG holds luma as such: its chroma need not even be decoded.
-            image.draft("L", None)
-            upright = _apply_orientation(image)
-            gray, alpha = np.asarray(_to_luma(upright)), None
-            if upright.has_transparency_data:
-                alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
+            gray, alpha = _read_jpeg_luma(path, image), None
+            if gray is None:
+                upright = _apply_orientation(image)
+                gray = np.asarray(_to_luma(upright))
+                if upright.has_transparency_data:
+                    alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
         return GrayPhoto(gray, alpha, _read_metadata(image))
+
+
+def _read_jpeg_luma(path, image):
+    """Decodes the luma plane of a JPEG, and not its chroma.
+
+    Returns:
+        uint8 (H, W), turned as EXIF says; None for another format, for CMYK and
+        for a damaged file, of which Pillow may read more.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
+        return None
+    try:
+        gray = simplejpeg.decode_jpeg(Path(path).read_bytes(), "GRAY")[..., 0]
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF makes Pillow raise of all kinds
+        return None
+    return np.ascontiguousarray(turn(gray, orientation))
 
 
 def photo_size(path):
