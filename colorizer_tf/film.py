@@ -156,7 +156,7 @@ class _Work:
             guessed = _ahead(threads, self._guess(batches, done, hints))
             looks = _cut(chain.from_iterable(guessed), self.chunk)
             chunks = _ahead(threads, steady(looks, last))
-            writer = PieceWriter(self.pieces, self.encoder, done, bar)
+            writer = PieceWriter(self.pieces, self.encoder, piece, bar)
             for chunk in chunks:
                 for look in chunk:
                     writer.write(look.frame, self._paint(look))

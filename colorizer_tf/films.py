@@ -38,9 +38,9 @@ def colorize_films(colorizer, source, destination, strength=1.0):
     source, destination = Folder(source), Folder(destination)
     check_destination(source, destination)
     inside = source.find_inside(destination)
-    names = [
-        name for name in find_films(source.path) if not name.startswith(f"{inside}/")
-    ]
+    names = find_films(source.path)
+    if inside is not None:
+        names = [name for name in names if not name.startswith(f"{inside}/")]
     destination.make()
     account = Account(source, destination, describe(colorizer, strength))
     report = Report(source, destination, names, "films")

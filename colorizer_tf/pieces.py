@@ -87,15 +87,17 @@ class PieceWriter:
     Args:
         pieces: the `Pieces`.
         encoder: the `Encoder`.
-        frames: the number of frames in the pieces already written.
+        last: the last piece already written, as `Pieces.last` returns it.
         bar: the progress bar, a `tqdm`.
     """
 
-    def __init__(self, pieces, encoder, frames, bar):
+    def __init__(self, pieces, encoder, last, bar):
         self._pieces, self._encoder, self._bar = pieces, encoder, bar
-        self._frames, self._context = frames, None
         self._packets, self._count, self._state = [], 0, None
-        self._last = 0, 0
+        self._frames, self._last, self._context = 0, (0, 0), None
+        if last:
+            self._frames = int(last["frames"])
+            self._last = int(last["pts"].max()), int(last["tail"])
 
     def write(self, frame, planes):
         """Encodes a `Frame` with its chroma planes, (Cb, Cr)."""

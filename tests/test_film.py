@@ -489,6 +489,27 @@ def test_killed_again_and_again_it_is_the_film_of_one_run(
     ]
 
 
+def test_killed_between_the_last_frame_and_the_end_it_is_whole_too(
+    film, build_vivid_generator, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("colorizer_tf.pieces.PIECE", 1)
+    colorizer = ct.Colorizer(build_vivid_generator())
+    whole = colorizer.colorize_film(film, tmp_path / "whole.mkv")
+
+    def be_killed(self, film):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PieceWriter, "finish", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            colorizer.colorize_film(film, tmp_path / "killed.mkv")
+
+    report = colorizer.colorize_film(film, tmp_path / "killed.mkv")
+
+    assert report.notes == whole.notes == []
+    assert packets_of(report.result) == packets_of(whole.result)
+
+
 @pytest.mark.parametrize("extension", [".mp4", ".webm"])
 def test_the_same_frames_give_the_same_bytes(extension, tmp_path):
     rng = np.random.default_rng(0)
