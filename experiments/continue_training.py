@@ -25,6 +25,7 @@ import numpy as np
 
 import colorizer_tf as ct
 from colorizer_tf.sources import hash_position
+from colorizer_tf.training import datasets
 from colorizer_tf.training.models import copy_weights
 
 KEPT_OUT = 0.1
@@ -55,6 +56,7 @@ def main():
     finished = ct.open_run(args.run_dir, settings)
 
     keras.config.set_dtype_policy("mixed_bfloat16")
+    datasets.CACHE_BYTES = 0  # a round reads a photo once, and its cache stays
     keras.utils.set_random_seed(args.seed)
     generator = ct.build_generator(attention=True)
     copy_weights(ct.Colorizer.load(args.weights).generator, generator)

@@ -133,6 +133,11 @@ def write_texts(container, stream):
         container.mux(packet)
 
 
+def duration_of(path):
+    with av.open(str(path)) as container:
+        return container.duration
+
+
 def probe(path):
     """Returns a film's frames and time stamps, and the bytes of its other streams."""
     with av.open(str(path)) as container:
@@ -490,10 +495,12 @@ def test_killed_again_and_again_it_is_the_film_of_one_run(
 
 
 def test_killed_between_the_last_frame_and_the_end_it_is_whole_too(
-    film, build_vivid_generator, tmp_path, monkeypatch
+    build_vivid_generator, pan, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("colorizer_tf.pieces.PIECE", 1)
     colorizer = ct.Colorizer(build_vivid_generator())
+    film = tmp_path / "film.mkv"  # whose header tells no number of frames
+    write_film(film, pan[:12], pts=list(range(0, 12 * 8, 8)))
     whole = colorizer.colorize_film(film, tmp_path / "whole.mkv")
 
     def be_killed(self, film):
@@ -508,6 +515,7 @@ def test_killed_between_the_last_frame_and_the_end_it_is_whole_too(
 
     assert report.notes == whole.notes == []
     assert packets_of(report.result) == packets_of(whole.result)
+    assert duration_of(report.result) == duration_of(whole.result)
 
 
 @pytest.mark.parametrize("extension", [".mp4", ".webm"])
