@@ -1,4 +1,4 @@
-"""A trained generator, used: on a photo of any size, a file, a folder."""
+"""Colors photos, files, folders and films with a trained generator."""
 
 import copy
 from pathlib import Path
@@ -26,25 +26,35 @@ LONGEST = 4
 
 
 class Colorizer:
-    """Gives gray photos their colors with a trained generator.
+    """Colors gray photos with a trained generator.
+
+    The network predicts the chroma of a smaller copy of the photo. `painting` brings
+    it to full size along the edges of the luma. The result keeps the photo's luma.
 
     Args:
-        generator: a Keras model from gray (B, H, W, 1), or gray and hints
-            (B, H / 4, W / 4, 3), to RGB (B, H, W, 3), gray and RGB in [0, 1]. H
-            and W may be free, up to strides of 256, or fixed. Or a `Network`.
-        working_size: the network sees the photo scaled down so that its shorter
-            side has at most this many pixels, and its longer side at most four
-            times as many. Its chroma is brought up again along the edges of the
-            luma; the luma of the result is the photo's own.
+        generator: a Keras model or a `Network`. A model maps gray (B, H, W, 1), or
+            gray and hints (B, H / 4, W / 4, 3), to RGB (B, H, W, 3). Gray and RGB
+            are in [0, 1]. H and W are fixed, or free with a stride of at most 256.
+        working_size: the network sees the photo with at most this many pixels at its
+            shorter side, and at most four times as many at its longer side.
 
     Attributes:
         takes_hints: whether the generator takes colors that a person sets.
-        network: the generator as a function from gray, and hints, to chroma; a
-            `network.Network`, or a `network.KerasNetwork` of a Keras model.
-        WEIGHTS: where the generator that comes with the package lies.
+        network: the function from gray and hints to chroma: a `network.Network`, or
+            a `network.KerasNetwork` for a Keras model.
+        WEIGHTS: the path of the generator in the package.
 
     Raises:
-        ValueError: the model is none from gray to RGB of the same size.
+        ValueError: the model does not map gray to RGB of the same size, or
+            `working_size` is below 1.
+
+    Example:
+
+    ```python
+    colorizer = Colorizer.pretrained()
+    rgb = colorizer.colorize(read_photo("scan.jpg"))
+    colorizer.colorize_file("scan.jpg", "colors.jpg")
+    ```
     """
 
     WEIGHTS = Path(__file__).parent / "weights/generator.keras"
@@ -62,60 +72,71 @@ class Colorizer:
 
     @property
     def generator(self):
-        """The Keras model; it is loaded anew if the network runs without Keras."""
+        """The Keras model. A network on OpenVINO loads it from its `.keras` file."""
         return self.network.generator
 
     @classmethod
     def load(cls, path, threads=None, **kwargs):
-        """Loads a generator; arguments and errors are those of `load_network`.
+        """Loads a generator.
 
         Args:
             path: a `.keras` file, the `.xml` file of an export, or "hf://owner/name".
-            threads: that the network computes with; None takes all processors.
-            **kwargs: as `Colorizer` takes them.
+            threads: the number of threads of the network; None uses all processors.
+            **kwargs: other arguments of `Colorizer`.
+
+        Raises:
+            FileNotFoundError, ValueError, ImportError: as for `network.load_network`.
         """
         return cls(load_network(path, threads), **kwargs)
 
     @classmethod
     def pretrained(cls, **kwargs):
-        """Loads the generator that comes with the package."""
+        """Loads the generator in the package.
+
+        Args:
+            **kwargs: arguments of `load` and `Colorizer`, such as `threads`.
+        """
         return cls.load(cls.WEIGHTS, **kwargs)
 
     def colorize(self, photo, strength=1.0, hints=()):
-        """Returns a photo in color.
+        """Colors a photo.
 
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
-                (H, W, 4), whose own colors and transparency are dropped.
-            strength: scales the color that is predicted, not that of the hints:
-                0 gives the gray photo, or one that hints alone color.
-            hints: a list of `Hint`: colors that places of the photo have.
+                (H, W, 4). Its own colors and transparency are dropped.
+            strength: the factor of the predicted color, at least 0. Hints keep their
+                color: 0 without hints gives the gray photo.
+            hints: the known colors of places.
 
         Returns:
-            RGB of the same size and type, (H, W, 3). Turned gray again it is the
-            photo that came in, to within a level.
+            RGB of the same size and type, (H, W, 3). Its luma is the photo's, to
+            within a level.
 
         Raises:
-            ValueError: there are hints, and the generator takes none.
+            ValueError: the photo has another type or shape, the strength is below 0,
+                or the generator takes no hints.
         """
         photo = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
         predict(self, [photo])
         return photo.paint()
 
     def suggest(self, photo, x, y, count=6, hints=()):
-        """Returns colors that are likely at a place of a photo.
+        """Returns the likely colors of a place of a photo.
+
+        The predicted color comes first, then the most probable ones. They have the
+        luma of the place, and differ by a CIEDE2000 of at least 10.
 
         Args:
-            photo: as `colorize` takes it.
-            x, y: the place, as `Hint` has it.
-            count: of colors, at most.
-            hints: a list of `Hint` that are set already.
+            photo: as for `colorize`.
+            x, y: the place, as in `Hint`.
+            count: the largest number of colors.
+            hints: the hints that are already set.
 
         Returns:
-            A list of (color "#rrggbb", probability): the automatic one, then the most
-            probable ones, CIEDE2000 of 10 or more apart, at the luma of the place.
+            Pairs (color "#rrggbb", probability).
 
         Raises:
+            HintError: the place is outside the photo.
             ValueError: the generator has no output `likely`.
 
         Example:
@@ -132,17 +153,17 @@ class Colorizer:
         return suggest_colors(probabilities, _luma_at(gray, x, y), automatic, count)
 
     def variants(self, photo, count=4, strength=1.0, hints=()):
-        """Returns whole results that differ where the network is in doubt.
+        """Returns several results, which differ where the network is uncertain.
 
-        The first one is what `colorize` returns. Each other one has another likely
-        color at a place where a large thing could have several.
+        The first result is that of `colorize`. Each other result has another likely
+        color at one place, where a large object could have several.
 
         Args:
-            photo, strength, hints: as `colorize` takes them.
-            count: of results, at most.
+            photo, strength, hints: as for `colorize`.
+            count: the largest number of results.
 
         Returns:
-            A list of RGB photos of the same size and type, (H, W, 3).
+            RGB photos of the same size and type, (H, W, 3).
 
         Raises:
             ValueError: the generator has no output `likely`.
@@ -154,10 +175,13 @@ class Colorizer:
         ]
 
     def find_variants(self, photo, count=4, hints=()):
-        """Returns what `variants` sets: for each result a list of hints to add.
+        """Returns the hints that `variants` adds: a list for each result.
 
         Args:
             photo, count, hints: as for `variants`.
+
+        Raises:
+            ValueError: the generator has no output `likely`.
         """
         luma = self.shrink(to_gray(photo))
         likely, chroma = self._predict_likely(luma, hints)
@@ -177,25 +201,25 @@ class Colorizer:
         return likely, self.predict_chroma([luma], [grid])[0]
 
     def colorize_file(self, source, destination, strength=1.0, hints=()):
-        """Colorizes a photo file.
+        """Colors a photo file.
 
-        Resolution, EXIF, color profile and transparency go along where the
-        format of the result has them; 16 bits stay 16 in PNG and TIFF.
+        The result keeps resolution, EXIF, color profile and transparency if its
+        format has them. PNG and TIFF keep 16 bits.
 
         Args:
-            source: the photo; it is not touched.
-            destination: the result, in the format that its ending names; or a
-                folder, which is there or whose name has no ending, for a result
-                of the same name. What is there already is not replaced.
-            strength: as in `colorize`.
-            hints: a list of `Hint`: colors that places of the photo have.
+            source: the photo.
+            destination: the result; its extension names the format. Or a folder, for
+                a result with the name of the source. A name without an extension is
+                a folder.
+            strength, hints: as for `colorize`.
 
         Returns:
             The path of the result.
 
         Raises:
-            PhotoError: the photo cannot be read, or the result not written.
-            FileExistsError: there is such a file.
+            PhotoError: the photo cannot be read, or the result cannot be written.
+            FileExistsError: the result exists; it is not replaced.
+            ValueError: the strength is below 0, or the generator takes no hints.
         """
         destination = _name_result(source, destination)
         check_free(destination)
@@ -208,14 +232,14 @@ class Colorizer:
         Args:
             source, strength, hints: as for `colorize_file`.
             destination: "colors.jpg" gives "colors (1).jpg", "colors (2).jpg" and so
-                on; the first is what `colorize_file` gives.
-            count: of results, at most.
+                on. The first is the result of `colorize_file`.
+            count: the largest number of results.
 
         Returns:
             The paths of the results.
 
         Raises:
-            PhotoError, FileExistsError: as `colorize_file`.
+            PhotoError, FileExistsError: as for `colorize_file`.
             ValueError: the generator has no output `likely`.
         """
         destination = _name_result(source, destination)
@@ -237,11 +261,11 @@ class Colorizer:
         photo.write(destination)
 
     def colorize_folder(self, source, destination, strength=1.0, extension=None):
-        """Colorizes all photos below a folder; see `folder.colorize_folder`."""
+        """Colors all photos below a folder; see `folder.colorize_folder`."""
         return colorize_folder(self, source, destination, strength, extension)
 
     def colorize_film(self, source, destination, strength=1.0, hints=()):
-        """Colorizes a film; see `film.colorize_film`.
+        """Colors a film; see `film.colorize_film`.
 
         Raises:
             ImportError: PyAV is not installed.
@@ -251,13 +275,13 @@ class Colorizer:
         return colorize_film(self, source, destination, strength, hints)
 
     def spread(self):
-        """Returns the same for batches, whose photos are computed side by side."""
+        """Returns a copy for batches: it computes several photos at a time."""
         colorizer = copy.copy(self)
         colorizer.network = self.network.spread()
         return colorizer
 
     def working_shape(self, height, width):
-        """The size, (h, w), at which the network sees a photo of this size."""
+        """Returns the (h, w) at which the network sees a photo of this size."""
         if self.network.fixed_size:
             scale = min(
                 1,
@@ -273,7 +297,11 @@ class Colorizer:
         return max(1, round(scale * height)), max(1, round(scale * width))
 
     def network_shape(self, height, width):
-        """The size of the network's input for photos that it sees at this size."""
+        """Returns the (h, w) of the network's input for a working shape.
+
+        Args:
+            height, width: as from `working_shape`.
+        """
         if self.network.fixed_size:
             return self.network.fixed_size
         return (
@@ -282,23 +310,27 @@ class Colorizer:
         )
 
     def shrink(self, gray):
-        """Returns the luma that the network sees of a gray photo.
+        """Returns a gray photo at the size and type that the network sees.
 
-        float32 (h, w) in [0, 1], from uint8 or uint16 (H, W).
+        Args:
+            gray: uint8 or uint16, (H, W).
+
+        Returns:
+            Luma, float32 (h, w), in [0, 1].
         """
         height, width = self.working_shape(*gray.shape)
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         return np.float32(small) / np.iinfo(gray.dtype).max
 
     def encode_hints(self, hints, luma):
-        """Returns what `predict_chroma` is told of a photo's hints.
+        """Returns hints in the form that `predict_chroma` takes.
 
         Args:
-            hints: a list of `Hint`.
-            luma: the photo, as `shrink` returns it.
+            hints: the hints.
+            luma: the photo, as from `shrink`.
 
         Returns:
-            float32 (h', w', 3), see `hints.encode_hints`; None without hints.
+            float32 (h', w', 3), as from `hints.encode_hints`; None without hints.
 
         Raises:
             ValueError: there are hints, and the generator takes none.
@@ -316,16 +348,16 @@ class Colorizer:
         """Runs the network on photos that share one `network_shape`.
 
         Args:
-            lumas: a list of float32 (h, w), as `shrink` returns them.
-            hints: for each photo what `encode_hints` returns, or None.
-            strengths: for each photo what scales the colors that are not of its
-                hints; 1 by default.
+            lumas: float32 (h, w) each, as from `shrink`.
+            hints: for each photo the result of `encode_hints`.
+            strengths: for each photo the factor of the predicted color; 1 by default.
 
         Returns:
-            A list of chroma (Cb, Cr), float32 (h, w, 2).
+            Chroma (Cb, Cr) of each photo, float32 (h, w, 2).
+
+        Raises:
+            ValueError: the network returns NaN or infinity.
         """
-        # What is missing to the network's size is filled by mirroring the edge,
-        # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
         hints = hints or [None] * len(lumas)
         strengths = strengths or [1.0] * len(lumas)
@@ -337,7 +369,7 @@ class Colorizer:
                 chromas[at] = strength * chromas[at]
                 continue
             chromas[at], near = correct_chroma(chromas[at], cells, luma)
-            if strength != 1:  # what hints reach is what is otherwise without them
+            if strength != 1:  # a comparison shows what the hints change
                 (own,) = self._run(batch[at : at + 1], [None], [luma])
                 chromas[at] = scale_chroma(chromas[at], near, own, strength)
         return chromas
@@ -359,7 +391,7 @@ class Colorizer:
 
 
 def _luma_at(gray, x, y):
-    """The mean luma of a spot of a photo, in [0, 1]."""
+    """Returns the mean luma around a place, in [0, 1]."""
     height, width = gray.shape
     radius = max(2, min(height, width) // 200)
     row, column = int(y * (height - 1)), int(x * (width - 1))
@@ -378,7 +410,7 @@ def _name_result(source, destination):
 
 
 def _stack_hints(hints, batch):
-    """The hints of a batch of photos, (B, H, W, 1), as (B, H / 4, W / 4, 3)."""
+    """Returns the hints of a batch, (B, H, W, 1), as (B, H / 4, W / 4, 3)."""
     count, height, width, _ = batch.shape
     stacked = np.zeros((count, height // HINT_STRIDE, width // HINT_STRIDE, 3), "f4")
     for given, cells in zip(stacked, hints, strict=True):

@@ -1,4 +1,4 @@
-"""What photos are like: sizes, formats, color, duplicates, broken files."""
+"""Surveys photos: sizes, formats, color, duplicates, broken files."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +17,16 @@ NEAR_GRAY = 4
 
 @dataclass
 class PhotoFacts:
-    """What is known of one photo file.
+    """The facts about one photo file.
 
     Attributes:
         path: the file.
-        error: why it cannot be read; None if it can. Then all below hold.
-        size: (height, width) in pixels, turned as EXIF says.
-        format: JPEG, PNG, …
+        error: why it cannot be read; then all below are None. None if it can be read.
+        size: (height, width) of the upright photo, in pixels.
+        format: "JPEG", "PNG" and so on.
         luma: mean luma, 0 to 255.
         chroma: mean CIE chroma, the distance from gray in CIELAB's ab plane.
-        thumbnail: the photo squeezed to 16x16 pixels, uint8 (16, 16, 3).
+        thumbnail: the photo resized to 16x16 pixels, uint8 (16, 16, 3).
     """
 
     path: Path
@@ -39,12 +39,26 @@ class PhotoFacts:
 
     @property
     def near_gray(self):
-        """Whether there is next to no color in the photo."""
+        """Whether the mean CIE chroma is below 4."""
         return self.chroma < NEAR_GRAY
 
 
 def survey_photos(photos):
-    """Reads photos and returns their `PhotoFacts`, in the order given."""
+    """Reads photos and returns the facts about them.
+
+    Args:
+        photos: paths of photos.
+
+    Returns:
+        A `survey.PhotoFacts` for each photo, in the same order.
+
+    Example:
+
+    ```python
+    facts = survey_photos(find_photos("scans"))
+    broken = [fact.path for fact in facts if fact.error]
+    ```
+    """
     photos = list(photos)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         facts = pool.map(survey_photo, photos)
@@ -77,13 +91,23 @@ def survey_photo(path):
 
 
 def find_duplicates(facts, distance=16):
-    """Returns the pairs of paths of photos that look alike.
+    """Returns the pairs of photos that look alike.
 
     Args:
-        facts: `PhotoFacts`, as from `survey_photos`.
-        distance: two photos look alike when their thumbnails are no further
-            apart: root mean square, in levels of 255. In the project's own set
-            true duplicates lie below 15, and other pairs above 17.
+        facts: the photos, as from `survey_photos`.
+        distance: the largest root mean square difference of two thumbnails, in levels
+            of 255. In the project's own set, true duplicates differ by less than 15,
+            other pairs by more than 17.
+
+    Returns:
+        Pairs of paths.
+
+    Example:
+
+    ```python
+    for one, other in find_duplicates(survey_photos(find_photos("scans"))):
+        print(one, other)
+    ```
     """
     facts = [fact for fact in facts if not fact.error]
     thumbnails = np.float32([fact.thumbnail.ravel() for fact in facts])
