@@ -1,12 +1,16 @@
 """Colors photos, files, folders and films with a trained generator."""
 
 import copy
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
 
 from colorizer_tf.files import check_free
+from colorizer_tf.film_hints import FilmHint
 from colorizer_tf.folder import colorize_folder
 from colorizer_tf.hints import (
     HINT_STRIDE,
@@ -19,7 +23,13 @@ from colorizer_tf.hints import (
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
+from colorizer_tf.report import Report
 from colorizer_tf.suggestions import choose_variants, look_around, suggest_colors
+
+if TYPE_CHECKING:
+    import keras
+
+    from colorizer_tf.film import FilmReport
 
 WORKING_SIZE = 128
 LONGEST = 4
@@ -59,7 +69,11 @@ class Colorizer:
 
     WEIGHTS = Path(__file__).parent / "weights/generator.keras"
 
-    def __init__(self, generator, working_size=WORKING_SIZE):
+    def __init__(
+        self,
+        generator: "keras.Model | Network | KerasNetwork",
+        working_size: int = WORKING_SIZE,
+    ) -> None:
         if working_size < 1:
             raise ValueError(
                 f"working_size must be at least 1. Received: {working_size}"
@@ -71,12 +85,14 @@ class Colorizer:
         self.takes_hints = self.network.takes_hints
 
     @property
-    def generator(self):
+    def generator(self) -> "keras.Model":
         """The Keras model. A network on OpenVINO loads it from its `.keras` file."""
         return self.network.generator
 
     @classmethod
-    def load(cls, path, threads=None, **kwargs):
+    def load(
+        cls, path: str | os.PathLike, threads: int | None = None, **kwargs: Any
+    ) -> Self:
         """Loads a generator.
 
         Args:
@@ -90,7 +106,7 @@ class Colorizer:
         return cls(load_network(path, threads), **kwargs)
 
     @classmethod
-    def pretrained(cls, **kwargs):
+    def pretrained(cls, **kwargs: Any) -> Self:
         """Loads the generator in the package.
 
         Args:
@@ -98,7 +114,9 @@ class Colorizer:
         """
         return cls.load(cls.WEIGHTS, **kwargs)
 
-    def colorize(self, photo, strength=1.0, hints=()):
+    def colorize(
+        self, photo: np.ndarray, strength: float = 1.0, hints: Sequence[Hint] = ()
+    ) -> np.ndarray:
         """Colors a photo.
 
         Args:
@@ -116,11 +134,18 @@ class Colorizer:
             ValueError: the photo has another type or shape, the strength is below 0,
                 or the generator takes no hints.
         """
-        photo = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
-        predict(self, [photo])
-        return photo.paint()
+        prepared = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
+        predict(self, [prepared])
+        return prepared.paint()
 
-    def suggest(self, photo, x, y, count=6, hints=()):
+    def suggest(
+        self,
+        photo: np.ndarray,
+        x: float,
+        y: float,
+        count: int = 6,
+        hints: Sequence[Hint] = (),
+    ) -> list[tuple[str, float]]:
         """Returns the likely colors of a place of a photo.
 
         The predicted color comes first, then the most probable ones. They have the
@@ -152,7 +177,13 @@ class Colorizer:
         probabilities, _, automatic = around
         return suggest_colors(probabilities, _luma_at(gray, x, y), automatic, count)
 
-    def variants(self, photo, count=4, strength=1.0, hints=()):
+    def variants(
+        self,
+        photo: np.ndarray,
+        count: int = 4,
+        strength: float = 1.0,
+        hints: Sequence[Hint] = (),
+    ) -> list[np.ndarray]:
         """Returns several results, which differ where the network is uncertain.
 
         The first result is that of `colorize`. Each other result has another likely
@@ -174,7 +205,9 @@ class Colorizer:
             for more in self.find_variants(gray, count, hints)
         ]
 
-    def find_variants(self, photo, count=4, hints=()):
+    def find_variants(
+        self, photo: np.ndarray, count: int = 4, hints: Sequence[Hint] = ()
+    ) -> list[list[Hint]]:
         """Returns the hints that `variants` adds: a list for each result.
 
         Args:
@@ -200,7 +233,13 @@ class Colorizer:
         likely = self.network.likely(batch, grids)[0, :height, :width]
         return likely, self.predict_chroma([luma], [grid])[0]
 
-    def colorize_file(self, source, destination, strength=1.0, hints=()):
+    def colorize_file(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        strength: float = 1.0,
+        hints: Sequence[Hint] = (),
+    ) -> Path:
         """Colors a photo file.
 
         The result keeps resolution, EXIF, color profile and transparency if its
@@ -221,12 +260,19 @@ class Colorizer:
             FileExistsError: the result exists; it is not replaced.
             ValueError: the strength is below 0, or the generator takes no hints.
         """
-        destination = _name_result(source, destination)
-        check_free(destination)
-        self._write(read_gray(source), destination, strength, hints)
-        return destination
+        path = _name_result(source, destination)
+        check_free(path)
+        self._write(read_gray(source), path, strength, hints)
+        return path
 
-    def colorize_variants(self, source, destination, count=4, strength=1.0, hints=()):
+    def colorize_variants(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        count: int = 4,
+        strength: float = 1.0,
+        hints: Sequence[Hint] = (),
+    ) -> list[Path]:
         """Writes the `variants` of a photo file.
 
         Args:
@@ -242,9 +288,9 @@ class Colorizer:
             PhotoError, FileExistsError: as for `colorize_file`.
             ValueError: the generator has no output `likely`.
         """
-        destination = _name_result(source, destination)
+        result = _name_result(source, destination)
         paths = [
-            destination.with_stem(f"{destination.stem} ({number})")
+            result.with_stem(f"{result.stem} ({number})")
             for number in range(1, count + 1)
         ]
         for path in paths:
@@ -260,11 +306,23 @@ class Colorizer:
         predict(self, [photo])
         photo.write(destination)
 
-    def colorize_folder(self, source, destination, strength=1.0, extension=None):
+    def colorize_folder(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        strength: float = 1.0,
+        extension: str | None = None,
+    ) -> Report:
         """Colors all photos below a folder; see `folder.colorize_folder`."""
         return colorize_folder(self, source, destination, strength, extension)
 
-    def colorize_film(self, source, destination, strength=1.0, hints=()):
+    def colorize_film(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        strength: float = 1.0,
+        hints: Sequence[FilmHint] = (),
+    ) -> "FilmReport":
         """Colors a film; see `film.colorize_film`.
 
         Raises:
@@ -274,13 +332,13 @@ class Colorizer:
 
         return colorize_film(self, source, destination, strength, hints)
 
-    def spread(self):
+    def spread(self) -> Self:
         """Returns a copy for batches: it computes several photos at a time."""
         colorizer = copy.copy(self)
         colorizer.network = self.network.spread()
         return colorizer
 
-    def working_shape(self, height, width):
+    def working_shape(self, height: int, width: int) -> tuple[int, int]:
         """Returns the (h, w) at which the network sees a photo of this size."""
         if self.network.fixed_size:
             scale = min(
@@ -296,7 +354,7 @@ class Colorizer:
             )
         return max(1, round(scale * height)), max(1, round(scale * width))
 
-    def network_shape(self, height, width):
+    def network_shape(self, height: int, width: int) -> tuple[int, int]:
         """Returns the (h, w) of the network's input for a working shape.
 
         Args:
@@ -304,12 +362,10 @@ class Colorizer:
         """
         if self.network.fixed_size:
             return self.network.fixed_size
-        return (
-            height + -height % self.network.stride,
-            width + -width % self.network.stride,
-        )
+        stride = self.network.stride or 1
+        return height + -height % stride, width + -width % stride
 
-    def shrink(self, gray):
+    def shrink(self, gray: np.ndarray) -> np.ndarray:
         """Returns a gray photo at the size and type that the network sees.
 
         Args:
@@ -320,9 +376,11 @@ class Colorizer:
         """
         height, width = self.working_shape(*gray.shape)
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
-        return np.float32(small) / np.iinfo(gray.dtype).max
+        return small.astype(np.float32) / np.iinfo(gray.dtype).max
 
-    def encode_hints(self, hints, luma):
+    def encode_hints(
+        self, hints: Sequence[Hint], luma: np.ndarray
+    ) -> np.ndarray | None:
         """Returns hints in the form that `predict_chroma` takes.
 
         Args:
@@ -344,7 +402,12 @@ class Colorizer:
             )
         return encode_hints(hints, luma)
 
-    def predict_chroma(self, lumas, hints=None, strengths=None):
+    def predict_chroma(
+        self,
+        lumas: Sequence[np.ndarray],
+        hints: Sequence[np.ndarray | None] | None = None,
+        strengths: Sequence[float] | None = None,
+    ) -> list[np.ndarray]:
         """Runs the network on photos that share one `network_shape`.
 
         Args:
@@ -402,11 +465,11 @@ def _luma_at(gray, x, y):
     return gray[spot].mean() / np.iinfo(gray.dtype).max
 
 
-def _name_result(source, destination):
-    destination = Path(destination)
-    if destination.is_dir() or not destination.suffix:
-        return destination / Path(source).name
-    return destination
+def _name_result(source: str | os.PathLike, destination: str | os.PathLike) -> Path:
+    path = Path(destination)
+    if path.is_dir() or not path.suffix:
+        return path / Path(source).name
+    return path
 
 
 def _stack_hints(hints, batch):

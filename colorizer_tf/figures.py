@@ -1,7 +1,11 @@
 """Draws photos, histories and palettes as matplotlib figures."""
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 # In inches: the widths of a column of `plot_rows` and of `plot_photos`, and the gap.
@@ -9,7 +13,11 @@ COLUMN, THUMBNAIL, GAP = 2.4, 1.6, 0.05
 TALLEST = 1.5  # the largest height of a photo, in widths of a column
 
 
-def plot_rows(rows, titles, labels=None):
+def plot_rows(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> Figure:
     """Draws photos in rows, such as gray, colorized and original.
 
     Args:
@@ -31,9 +39,10 @@ def plot_rows(rows, titles, labels=None):
         figsize=(COLUMN * len(titles), COLUMN * sum(heights) + 0.3),
         height_ratios=heights,
         squeeze=False,
-        layout="compressed",
+        layout=ConstrainedLayoutEngine(
+            w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0, compress=True
+        ),
     )
-    figure.get_layout_engine().set(w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0)
     for i, (row, row_axes) in enumerate(zip(rows, axes, strict=True)):
         for photo, axis in zip(row, row_axes, strict=True):
             _show(axis, photo)
@@ -44,7 +53,9 @@ def plot_rows(rows, titles, labels=None):
     return figure
 
 
-def plot_photos(photos, columns=8, titles=None):
+def plot_photos(
+    photos: Sequence[np.ndarray], columns: int = 8, titles: Sequence[str] | None = None
+) -> Figure:
     """Draws photos on a contact sheet.
 
     The photos of a line have the same height, and fill the width of the sheet.
@@ -89,7 +100,7 @@ def plot_photos(photos, columns=8, titles=None):
     return figure
 
 
-def plot_history(histories):
+def plot_history(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     """Draws the history of runs, epoch by epoch.
 
     The panels are squared error, PSNR and colorfulness on the validation side, and
@@ -132,7 +143,7 @@ def plot_history(histories):
     return figure
 
 
-def plot_palette(lab):
+def plot_palette(lab: np.ndarray) -> Figure:
     """Draws a histogram of colors over CIELAB's a and b.
 
     Args:

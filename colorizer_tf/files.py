@@ -7,7 +7,7 @@ from pathlib import Path
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def find_photos(folder):
+def find_photos(folder: str | os.PathLike) -> list[Path]:
     """Returns the sorted paths of all photos below a folder.
 
     A photo has one of the `EXTENSIONS`, in upper or lower case. Hidden files are
@@ -26,7 +26,7 @@ def find_photos(folder):
     return [folder / name for name in find_names(folder)]
 
 
-def find_names(folder):
+def find_names(folder: str | os.PathLike) -> list[str]:
     """Returns the photos of `find_photos` as names relative to it, with "/"."""
     folder = Path(folder)
     if not folder.is_dir():

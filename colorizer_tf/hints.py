@@ -7,7 +7,9 @@ the network still predicts differently from a hint.
 
 import contextlib
 import json
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -70,15 +72,16 @@ class Hint:
     y: float
     color: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("x", "y"):
             object.__setattr__(self, name, _fraction(name, getattr(self, name)))
         object.__setattr__(self, "color", _hex(self.color))
 
     @property
-    def rgb(self):
+    def rgb(self) -> np.ndarray:
         """The color in RGB, float32 (3,), in [0, 1]."""
-        return np.float32(list(bytes.fromhex(self.color[1:]))) / 255
+        levels = np.frombuffer(bytes.fromhex(self.color[1:]), np.uint8)
+        return levels.astype(np.float32) / 255
 
 
 def _fraction(name, value):
@@ -110,7 +113,7 @@ def _hex(color):
     )
 
 
-def parse_hints(text, name="the hints"):
+def parse_hints(text: str | bytes, name: str = "the hints") -> list[Hint]:
     """Parses hints in JSON.
 
     Args:
@@ -157,7 +160,7 @@ def parse_hints(text, name="the hints"):
     return hints
 
 
-def format_hints(hints):
+def format_hints(hints: Sequence[Hint]) -> str:
     """Formats hints as JSON for `parse_hints`, one hint a line.
 
     Example:
@@ -170,7 +173,7 @@ def format_hints(hints):
     return f"[\n{lines}\n]\n" if hints else "[]\n"
 
 
-def read_hints(path):
+def read_hints(path: str | os.PathLike) -> list[Hint]:
     """Reads a JSON file of hints; see `parse_hints`.
 
     Raises:
@@ -193,7 +196,7 @@ def read_hints(path):
     return parse_hints(text, str(path))
 
 
-def write_hints(path, hints):
+def write_hints(path: str | os.PathLike, hints: Sequence[Hint]) -> None:
     """Writes hints to a JSON file, completely or not at all.
 
     Example:
@@ -245,7 +248,7 @@ def _fit_to_luma(rgb, luma):
     # At the edge of the gamut, a larger scale changes nothing.
     scale = np.interp(wanted, np.maximum.accumulate(reached), _SCALES[:, 0])
     fitted = join_luma_chroma(
-        np.float32([luma]), np.float32(scale) * rgb_to_chroma(rgb)
+        np.array([luma], np.float32), np.float32(scale) * rgb_to_chroma(rgb)
     )
     return rgb_to_chroma(fitted)
 

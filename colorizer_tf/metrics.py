@@ -1,8 +1,11 @@
 """Measures accuracy, naturalness, detail, time and throughput of a colorizer."""
 
+import os
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -14,6 +17,9 @@ from tqdm import tqdm
 from colorizer_tf.color import colorfulness, rgb_to_luma
 from colorizer_tf.hints import Hint
 from colorizer_tf.photos import read_photo, shrink_photo, to_gray
+
+if TYPE_CHECKING:
+    from colorizer_tf.colorizer import Colorizer
 
 MAX_SIDE = 512
 PALETTE_EDGES = np.linspace(-110, 110, 45)
@@ -68,12 +74,12 @@ class Evaluation:
     colorized: Measures
     gray: Measures
     errors: np.ndarray
-    photos: list
+    photos: list[str | os.PathLike]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return format_measures({"colorized": self.colorized, "gray": self.gray})
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """Returns the measures, and the number of photos, for JSON."""
         return {
             "photos": len(self.photos),
@@ -82,7 +88,11 @@ class Evaluation:
         }
 
 
-def evaluate(colorizer, photos):
+class _Colorizes(Protocol):
+    def colorize(self, photo: np.ndarray, /) -> np.ndarray: ...
+
+
+def evaluate(colorizer: _Colorizes, photos: Iterable[str | os.PathLike]) -> Evaluation:
     """Colors the gray versions of photos and compares them with the originals.
 
     It scales photos down to at most 512 pixels a side.
@@ -127,7 +137,12 @@ def evaluate(colorizer, photos):
     return Evaluation(colorized, _summarize(of_gray)[0], errors, photos)
 
 
-def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=0):
+def measure_hints(
+    colorizer: "Colorizer",
+    photos: Iterable[str | os.PathLike],
+    counts: Sequence[int] = (0, 1, 2, 5, 10, 20, 50, 100),
+    seed: int = 0,
+) -> dict[int, float]:
     """Measures how hints of the real colors raise the PSNR.
 
     The hints of a smaller count are among those of a larger count.
@@ -165,7 +180,9 @@ def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=
     return {count: float(-10 * np.log10(np.mean(mse))) for count, mse in errors.items()}
 
 
-def sample_hints(photo, count, seed=0):
+def sample_hints(
+    photo: np.ndarray, count: int, seed: int | Sequence[int] = 0
+) -> list[Hint]:
     """Returns hints of a photo's real colors at random places.
 
     A color is the mean over a cell, of which the shorter side has 32.
@@ -195,7 +212,7 @@ def sample_hints(photo, count, seed=0):
     ]
 
 
-def read_original(path):
+def read_original(path: str | os.PathLike) -> np.ndarray:
     """Reads a photo as `evaluate` does.
 
     Returns:
@@ -213,7 +230,7 @@ def read_original(path):
     return shrink_photo(read_photo(path), MAX_SIDE)
 
 
-def format_measures(rows):
+def format_measures(rows: Mapping[str, Measures]) -> str:
     """Formats measures as a table.
 
     Args:

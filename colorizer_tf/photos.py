@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import logging
+import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ def open_photo(path, formats=None):
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
 
 
-def read_photo(path, shorter_side=None):
+def read_photo(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarray:
     """Reads a photo of any kind as RGB.
 
     It applies the EXIF orientation, reduces 16 bits to 8, converts CMYK and palettes,
@@ -154,7 +155,7 @@ def read_photo(path, shorter_side=None):
     return np.asarray(image)
 
 
-def to_gray(photo):
+def to_gray(photo: np.ndarray) -> np.ndarray:
     """Returns the luma of a photo (BT.601; see `color`).
 
     Args:
@@ -200,7 +201,7 @@ def shrink_photo(photo, longer_side):
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
 
 
-def read_gray(path):
+def read_gray(path: str | os.PathLike) -> GrayPhoto:
     """Reads a photo of any kind for coloring, with 8 or 16 bits as in the file.
 
     Of several pages, it reads the first.
@@ -259,7 +260,7 @@ def write_photo(path, rgb, source=None):
     file_format = Image.registered_extensions()[path.suffix.lower()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without `sync` it takes a third of the time, and a result can be made again.
+        # Waiting for the disk is slow, and a result can be made again.
         with atomic_write(path, sync=False) as temporary:
             if rgb.dtype == np.uint8 or file_format not in ("PNG", "TIFF"):
                 _write_with_pillow(temporary, file_format, rgb, source)

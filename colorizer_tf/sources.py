@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import itertools
+import os
 import shutil
 import tempfile
 import unicodedata
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 import warnings
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -37,7 +39,7 @@ SAMPLE_SPLIT = {
 }
 
 
-def project_path(path, default):
+def project_path(path: str | os.PathLike, default: str | os.PathLike) -> Path | str:
     """Returns an absolute path, so that a notebook finds its files from any folder.
 
     Args:
@@ -56,7 +58,7 @@ def project_path(path, default):
     ```
     """
     if "://" in str(path):
-        return path
+        return str(path)
     return Path(path).expanduser().absolute() if path else PROJECT / default
 
 
@@ -86,12 +88,12 @@ class Split:
     source: str = ""
 
     @property
-    def photos(self):
+    def photos(self) -> list[Path]:
         """All photos, including those left out, sorted."""
         kept = self.train + self.validation + self.test
         return sorted(kept + self.near_gray + self.unreadable)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{len(self.photos)} photos: {len(self.train)} for training, "
             f"{len(self.validation)} for validation, {len(self.test)} for the test; "
@@ -101,8 +103,12 @@ class Split:
 
 
 def split_photos(
-    photos, test_fraction=0.1, validation_fraction=0.05, seed=0, keep_near_gray=False
-):
+    photos: Iterable[str | os.PathLike],
+    test_fraction: float = 0.1,
+    validation_fraction: float = 0.05,
+    seed: int = 0,
+    keep_near_gray: bool = False,
+) -> Split:
     """Divides photos into a training, a validation and a test side.
 
     A hash of the seed and the file name decides. So a photo keeps its side in any
@@ -141,7 +147,7 @@ def split_photos(
     return split
 
 
-def hash_position(path, seed=0):
+def hash_position(path: str | os.PathLike, seed: int = 0) -> float:
     """Returns a hash of a photo's name in [0, 1), which decides about its side."""
     # macOS returns decomposed names; a photo must have the same hash elsewhere.
     name = unicodedata.normalize("NFC", Path(path).name)
@@ -149,7 +155,7 @@ def hash_position(path, seed=0):
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def load_split(photos="", seed=0):
+def load_split(photos: str | os.PathLike = "", seed: int = 0) -> Split:
     """Finds photos, divides them, and prints their folder and number.
 
     Args:
@@ -186,7 +192,7 @@ def load_split(photos="", seed=0):
     return split
 
 
-def sample_split(folder=None):
+def sample_split(folder: str | os.PathLike | None = None) -> Split:
     """Writes the embedded sample to a folder and divides it.
 
     The sample is five photographs from the package scikit-image, cut into overlapping
@@ -216,7 +222,7 @@ def sample_split(folder=None):
     return split
 
 
-def gray_sample(folder=None):
+def gray_sample(folder: str | os.PathLike | None = None) -> Path:
     """Writes the photographs of the sample to a folder, gray and not cut.
 
     An existing folder is not written again.
@@ -257,8 +263,11 @@ def _write_tiles(photo, path):
 
 
 def download_photos(
-    folder=None, url=ARCHIVE_URL, count=PHOTO_COUNT, digest=PHOTO_DIGEST
-):
+    folder: str | os.PathLike | None = None,
+    url: str = ARCHIVE_URL,
+    count: int = PHOTO_COUNT,
+    digest: str = PHOTO_DIGEST,
+) -> Path:
     """Downloads the project's own photos, checks them, and returns their folder.
 
     They come from the original project, asskicker54/colorizer. The folder gets all
@@ -310,7 +319,7 @@ def download_photos(
     return folder
 
 
-def photos_digest(folder):
+def photos_digest(folder: str | os.PathLike) -> str:
     """Returns the SHA-256 of the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):

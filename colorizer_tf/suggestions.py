@@ -41,7 +41,7 @@ def _make_bins():
     """Returns the (Cb, Cr) of the grid that fit in RGB for some luma, (bins, 2)."""
     steps = np.arange(-BIN_STEPS, BIN_STEPS + 1) / BIN_STEPS
     axis = np.sign(steps) * np.abs(steps) ** COMPRESSION / 2
-    bins = np.float32(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
+    bins = np.stack(np.meshgrid(axis, axis), axis=-1, dtype=np.float32).reshape(-1, 2)
     luma = np.linspace(0, 1, 101, dtype=np.float32).reshape(-1, 1, 1)
     reached = rgb_to_chroma(join_luma_chroma(luma + 0 * bins[..., :1], bins + 0 * luma))
     return bins[(np.abs(reached - bins).max(axis=-1) < 0.02).any(axis=0)]
@@ -50,7 +50,12 @@ def _make_bins():
 CHROMA_BINS = _make_bins()
 
 
-def suggest_colors(probabilities, luma, automatic=None, count=6):
+def suggest_colors(
+    probabilities: np.ndarray,
+    luma: float,
+    automatic: np.ndarray | None = None,
+    count: int = 6,
+) -> list[tuple[str, float]]:
     """Returns distinct colors: the predicted one, then the most probable ones.
 
     Each color takes all remaining bins within a CIEDE2000 of 10, and has the sum of
@@ -70,7 +75,7 @@ def suggest_colors(probabilities, luma, automatic=None, count=6):
     if automatic is not None:
         chroma = np.vstack([np.float32(automatic), chroma])
         left = np.insert(left, 0, 0)
-    rgb = join_luma_chroma(np.float32([luma]), chroma)
+    rgb = join_luma_chroma(np.array([luma], np.float32), chroma)
     lab = rgb_to_lab(rgb)
     near = ciede2000(lab[:, None], lab[None]) < DISTINCT
     free = np.ones(len(left), bool)
@@ -102,7 +107,9 @@ def look_around(likely, chroma, luma, row, column):
     return around.mean(axis=(0, 1)), local, chroma[cell].mean(axis=(0, 1))
 
 
-def choose_variants(likely, chroma, luma, count):
+def choose_variants(
+    likely: np.ndarray, chroma: np.ndarray, luma: np.ndarray, count: int
+) -> list[list[Hint]]:
     """Returns hints that give a photo other likely colors.
 
     Variants are ranked by the doubt at their place times the probability of their
@@ -134,7 +141,7 @@ def _find_doubts(likely, count):
     doubt = np.sqrt(np.maximum(square - np.square(mean).sum(axis=-1), 0))
     longer = max(doubt.shape)
     # The doubt is the standard deviation of chroma; blurred, large objects count more.
-    doubt = cv2.GaussianBlur(np.float32(doubt), None, longer / 16)
+    doubt = cv2.GaussianBlur(doubt.astype(np.float32), (0, 0), longer / 16)
     rows, columns = np.indices(doubt.shape)
     places = []
     while len(places) < count and doubt.max() > 0:

@@ -1,6 +1,7 @@
 """Surveys photos: sizes, formats, color, duplicates, broken files."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,12 @@ class PhotoFacts:
     thumbnail: np.ndarray | None = None
 
     @property
-    def near_gray(self):
+    def near_gray(self) -> bool:
         """Whether the mean CIE chroma is below 4."""
-        return self.chroma < NEAR_GRAY
+        return self.chroma is not None and self.chroma < NEAR_GRAY
 
 
-def survey_photos(photos):
+def survey_photos(photos: Iterable[str | os.PathLike]) -> list[PhotoFacts]:
     """Reads photos and returns the facts about them.
 
     Args:
@@ -67,7 +68,7 @@ def survey_photos(photos):
         )
 
 
-def survey_photo(path):
+def survey_photo(path: str | os.PathLike) -> PhotoFacts:
     """Reads one photo and returns its `PhotoFacts`."""
     path = Path(path)
     try:
@@ -79,7 +80,7 @@ def survey_photo(path):
     size = photo.shape[:2]
     photo = shrink_photo(photo, 512)
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return PhotoFacts(
         path,
         size=size,
@@ -90,7 +91,9 @@ def survey_photo(path):
     )
 
 
-def find_duplicates(facts, distance=16):
+def find_duplicates(
+    facts: Iterable[PhotoFacts], distance: float = 16
+) -> list[tuple[Path, Path]]:
     """Returns the pairs of photos that look alike.
 
     Args:
@@ -109,10 +112,11 @@ def find_duplicates(facts, distance=16):
         print(one, other)
     ```
     """
-    facts = [fact for fact in facts if not fact.error]
-    thumbnails = np.float32([fact.thumbnail.ravel() for fact in facts])
+    found = [(x.path, x.thumbnail.ravel()) for x in facts if x.thumbnail is not None]
+    paths = [path for path, _ in found]
+    thumbnails = np.array([thumbnail for _, thumbnail in found], np.float32)
     return [
-        (facts[i].path, facts[i + 1 + j].path)
+        (paths[i], paths[i + 1 + j])
         for i, thumbnail in enumerate(thumbnails)
         for j in np.flatnonzero(
             np.square(thumbnails[i + 1 :] - thumbnail).mean(axis=1) <= distance**2

@@ -2,7 +2,9 @@
 
 import hashlib
 import itertools
+import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +32,16 @@ CACHE_BYTES = 3 * 2**30
 
 
 def make_dataset(
-    photos,
-    image_size=128,
-    batch_size=64,
-    training=False,
-    seed=0,
-    first_epoch=0,
-    hints=False,
-    strong=False,
-    strategy=None,
-):
+    photos: Iterable[str | os.PathLike],
+    image_size: int = 128,
+    batch_size: int = 64,
+    training: bool = False,
+    seed: int = 0,
+    first_epoch: int = 0,
+    hints: bool = False,
+    strong: bool = False,
+    strategy: tf.distribute.Strategy | None = None,
+) -> tf.data.Dataset:
     """Builds a dataset of (gray, color) pairs from photos.
 
     Without `training`, each photo gives its central square, in the order of `photos`.
@@ -156,7 +158,7 @@ def make_dataset(
     def to_pairs(batches):
         return batches.map(to_pair).prefetch(2)
 
-    if count_workers(strategy) == 1:
+    if strategy is None or count_workers(strategy) == 1:
         return to_pairs(load_batches(order, len(photos), batch_size))
 
     replicas = strategy.num_replicas_in_sync

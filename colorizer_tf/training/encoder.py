@@ -27,7 +27,9 @@ STAGES = (
 )
 
 
-def build_encoder(channels=1, weights="imagenet", name="encoder"):
+def build_encoder(
+    channels: int = 1, weights: str | None = "imagenet", name: str = "encoder"
+) -> keras.Model:
     """Builds EfficientNet-Lite0 without its head.
 
     Args:

@@ -17,7 +17,9 @@ from colorizer_tf.network import (
 from colorizer_tf.training import keras
 
 
-def export_network(generator, path, source=""):
+def export_network(
+    generator: keras.Model, path: str | os.PathLike, source: str = ""
+) -> None:
     """Writes a generator as OpenVINO files, for `network.Network`.
 
     The exported graph returns chroma, because `painting` fits colors into the gamut
@@ -61,7 +63,7 @@ def export_network(generator, path, source=""):
         os.replace(whole, path)
 
 
-def export_generator(path):
+def export_generator(path: str | os.PathLike) -> Path:
     """Exports a `.keras` file to OpenVINO, so that coloring needs no Keras.
 
     Args:

@@ -1,6 +1,8 @@
 """The GAN: trains a generator and a discriminator against each other."""
 
 import contextlib
+from collections.abc import Generator
+from typing import Any
 
 from keras import ops
 
@@ -63,13 +65,13 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
 
     def __init__(
         self,
-        generator,
-        discriminator=None,
-        adversarial_weight=0.004,
-        label_smoothing=0.1,
-        pixel_loss="mse",
-        **kwargs,
-    ):
+        generator: keras.Model,
+        discriminator: keras.Model | None = None,
+        adversarial_weight: float = 0.004,
+        label_smoothing: float = 0.1,
+        pixel_loss: str = "mse",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if pixel_loss not in ("mse", "charbonnier"):
             raise ValueError(
@@ -90,14 +92,31 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         self.color_of_generated = keras.metrics.Mean(name="color_of_generated")
         self.built = True
 
-    def compile(self, g_optimizer, d_optimizer=None, **kwargs):
+    def compile(
+        self,
+        g_optimizer: keras.optimizers.Optimizer,
+        d_optimizer: keras.optimizers.Optimizer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Sets the optimizers.
+
+        Args:
+            g_optimizer: the optimizer of the generator.
+            d_optimizer: the optimizer of the discriminator, if there is one.
+            **kwargs: arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: there is a discriminator, but no `d_optimizer`.
+        """
+        if self.discriminator and d_optimizer is None:
+            raise ValueError("A GAN with a discriminator needs a d_optimizer.")
         super().compile(optimizer=None, **kwargs)
         self.g_optimizer = g_optimizer
         self.d_optimizer = d_optimizer
         # Keras silently skips the state of an optimizer that is not built when it
         # saves and loads weights.
         g_optimizer.build(self.generator.trainable_variables)
-        if self.discriminator:
+        if d_optimizer and self.discriminator:
             d_optimizer.build(self.discriminator.trainable_variables)
 
     def call(self, inputs, training=False):
@@ -145,7 +164,7 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
             return super().evaluate(*args, **kwargs)
 
     @contextlib.contextmanager
-    def averaged_weights(self):
+    def averaged_weights(self) -> Generator[None, None, None]:
         """A context in which the generator has the moving average of its weights.
 
         `g_optimizer` keeps the average if it was made with `use_ema=True`. With another

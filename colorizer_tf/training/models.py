@@ -1,6 +1,7 @@
 """Builds the two networks: a generator from gray to color, and a discriminator."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from keras import layers, ops
@@ -19,12 +20,12 @@ HEADS, HEAD_WIDTH = 4, 32
 
 
 def build_generator(
-    encoder_weights="imagenet",
-    widths=(64, 128, 256, 128),
-    hints=True,
-    name="generator",
-    attention=False,
-):
+    encoder_weights: str | None = "imagenet",
+    widths: Sequence[int] = (64, 128, 256, 128),
+    hints: bool = True,
+    name: str = "generator",
+    attention: bool = False,
+) -> keras.Model:
     """Builds a generator: a U-Net on a pretrained encoder.
 
     It predicts chroma at a quarter of the photo's size, enlarges it bilinearly, and
@@ -88,7 +89,7 @@ def build_generator(
     return keras.Model(inputs if hints else gray, rgb, name=name)
 
 
-def scale_chroma(generator, factor, knee):
+def scale_chroma(generator: keras.Model, factor: float, knee: float) -> keras.Model:
     """Returns a generator with more vivid colors, and fainter faint colors.
 
     Chroma c becomes factor * c * |c| / (|c| + knee). Training on errors gives cautious
@@ -110,7 +111,7 @@ def scale_chroma(generator, factor, knee):
     return keras.Model(generator.input, rgb, name=generator.name)
 
 
-def add_likely(generator, width=128):
+def add_likely(generator: keras.Model, width: int = 128) -> keras.Model:
     """Returns a generator with a second output, `likely`.
 
     Zhang, Isola and Efros, "Colorful image colorization" (2016). The new layers read
@@ -138,7 +139,7 @@ def add_likely(generator, width=128):
     )
 
 
-def build_discriminator(width=64, name="discriminator"):
+def build_discriminator(width: int = 64, name: str = "discriminator") -> keras.Model:
     """Builds a classifier that tells real photos from generated ones.
 
     A small head at each of four strides judges the frozen ImageNet features of the

@@ -1,7 +1,10 @@
 """Prepares a training: gathers photos, and opens a run folder."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from colorizer_tf.files import find_photos
 from colorizer_tf.sources import Split, load_split, project_path, split_photos
@@ -11,7 +14,10 @@ from colorizer_tf.training.workers import worker_folder
 
 
 def gather_photos(
-    photos: str | Path = "", extra_photos: str = "", seed: int = 0, limit: int = 0
+    photos: str | os.PathLike = "",
+    extra_photos: str = "",
+    seed: int = 0,
+    limit: int = 0,
 ) -> Split:
     """Divides photos for a training, and adds more photos to its training side.
 
@@ -46,7 +52,9 @@ def gather_photos(
 
 
 def start_run(
-    run_dir: str | Path, settings: dict, strategy: tf.distribute.Strategy | None = None
+    run_dir: str | os.PathLike,
+    settings: Mapping[str, Any],
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tuple[Path, int]:
     """Opens the folder of a new run, or continues the run in it.
 
@@ -70,6 +78,6 @@ def start_run(
     ```
     """
     run_dir = project_path(run_dir, f"runs/b{settings['batch_size']}")
-    run_dir = worker_folder(run_dir, strategy)
-    print("Run folder:", run_dir)
-    return run_dir, open_run(run_dir, settings, strategy)
+    folder = worker_folder(run_dir, strategy)
+    print("Run folder:", folder)
+    return folder, open_run(folder, settings, strategy)

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import h5py
 import matplotlib.pyplot as plt
@@ -14,14 +17,18 @@ from colorizer_tf.color import rgb_to_luma
 from colorizer_tf.figures import plot_rows
 from colorizer_tf.files import atomic_write
 from colorizer_tf.sources import PROJECT
-from colorizer_tf.training import keras
+from colorizer_tf.training import keras, tf
 from colorizer_tf.training.models import to_float32
 from colorizer_tf.training.workers import require_same, send_from_first
 
 CHECKPOINT = "checkpoint.weights.h5"
 
 
-def open_run(run_dir, settings, strategy=None):
+def open_run(
+    run_dir: str | os.PathLike,
+    settings: Mapping[str, Any],
+    strategy: tf.distribute.Strategy | None = None,
+) -> int:
     """Makes a run folder, or continues the run in it.
 
     Args:
@@ -82,7 +89,7 @@ def _share_run(run_dir, strategy):
                 temporary.write_bytes(content)
 
 
-def find_runs(runs=""):
+def find_runs(runs: str = "") -> list[Path]:
     """Returns the folders of finished or unfinished runs, as absolute paths.
 
     Args:
@@ -113,7 +120,7 @@ def find_runs(runs=""):
     return folders
 
 
-def write_json(path, values):
+def write_json(path: str | os.PathLike, values: Any) -> None:
     """Writes values to a JSON file, completely or not at all.
 
     Args:
@@ -130,7 +137,7 @@ def write_json(path, values):
         temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def read_history(run_dir):
+def read_history(run_dir: str | os.PathLike) -> list[dict[str, float]]:
     """Reads the history of a run.
 
     Args:
@@ -161,7 +168,12 @@ def read_history(run_dir):
         ]
 
 
-def training_callbacks(run_dir, pictures=None, picture_every=5, pretraining_epochs=0):
+def training_callbacks(
+    run_dir: str | os.PathLike,
+    pictures: tuple | None = None,
+    picture_every: int = 5,
+    pretraining_epochs: int = 0,
+) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that make `ColorizationGAN.fit` a run.
 
     They continue a run from its checkpoint, print a line for each epoch, and stop a

@@ -34,7 +34,7 @@ class WorkerLostError(RuntimeError):
     """Another worker of the training has ended, or cannot be reached."""
 
 
-def training_strategy():
+def training_strategy() -> tf.distribute.Strategy:
     """Returns the `tf.distribute.Strategy` for the environment.
 
     - With TF_CONFIG: `MultiWorkerMirroredStrategy`. The call waits until all workers
@@ -96,14 +96,16 @@ def _read_tf_config(text):
         ) from error
 
 
-def count_workers(strategy):
+def count_workers(strategy: tf.distribute.Strategy | None) -> int:
     """Returns the number of workers of a strategy; 1 on a single machine."""
     resolver = strategy.cluster_resolver if strategy else None
     cluster = resolver.cluster_spec().as_dict() if resolver else {}
     return sum(len(cluster.get(job, [])) for job in ("chief", "worker")) or 1
 
 
-def worker_folder(run_dir, strategy):
+def worker_folder(
+    run_dir: str | os.PathLike, strategy: tf.distribute.Strategy | None
+) -> Path:
     """Returns the run folder of this worker.
 
     The first worker keeps `run_dir`. The other workers write the same files to a
