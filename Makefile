@@ -3,7 +3,8 @@
 # make test: everything set up, a browser too where that can be, lint and tests
 # make photos: the project's own photos, downloaded to data/photos
 # make lock: the versions of all packages, in constraints.txt
-# make docs: the documentation as a site, in site/; a warning is an error
+# make docs: the documentation as a site, in site/, with the page to try in site/try;
+#            a warning is an error
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
@@ -42,6 +43,7 @@ photos: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python docs/build.py
+	$(BIN)/colorizer-tf site build/docs/try
 	$(BIN)/zensical build --clean --strict
 
 # uv takes a tenth of pip's time. If it fails, pip installs the newest versions.

@@ -245,7 +245,7 @@ def main():
         draw_strip(colorizer, next(iter(photos.values())), args.strip)
         return
     if args.frames:
-        colorizer = ct.Colorizer.load(args.weights).spread()
+        colorizer = ct.Colorizer.load(args.weights)
         measure_steadiness(colorizer, photos, args.frames)
         measure_hints(colorizer, photos, args.frames)
     if args.film:

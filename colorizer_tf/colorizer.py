@@ -1,6 +1,5 @@
 """Colors photos, files, folders and films with a trained generator."""
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 WORKING_SIZE = 128
 LONGEST = 4
+# `shrink` halves photos that are larger than the network's view by this factor.
+HALVE_FROM = 8
 
 
 class Colorizer:
@@ -332,12 +333,6 @@ class Colorizer:
 
         return colorize_film(self, source, destination, strength, hints)
 
-    def spread(self) -> Self:
-        """Returns a copy for batches: it computes several photos at a time."""
-        colorizer = copy.copy(self)
-        colorizer.network = self.network.spread()
-        return colorizer
-
     def working_shape(self, height: int, width: int) -> tuple[int, int]:
         """Returns the (h, w) at which the network sees a photo of this size."""
         if self.network.fixed_size:
@@ -375,8 +370,14 @@ class Colorizer:
             Luma, float32 (h, w), in [0, 1].
         """
         height, width = self.working_shape(*gray.shape)
+        white = np.iinfo(gray.dtype).max
+        # In OpenCV, means of 2x2 pixels are twenty times as fast as of other areas.
+        while min(gray.shape[0] // height, gray.shape[1] // width) >= HALVE_FROM:
+            half = gray.shape[1] // 2, gray.shape[0] // 2
+            even = gray[: 2 * half[1], : 2 * half[0]]
+            gray = cv2.resize(even, half, interpolation=cv2.INTER_AREA)
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
-        return small.astype(np.float32) / np.iinfo(gray.dtype).max
+        return small.astype(np.float32) / white
 
     def encode_hints(
         self, hints: Sequence[Hint], luma: np.ndarray

@@ -101,7 +101,7 @@ class _Work:
     """A film on its way, with the pieces that are done."""
 
     def __init__(self, colorizer, film, destination, strength, hints):
-        self.colorizer, self.film = colorizer.spread(), film
+        self.colorizer, self.film = colorizer, film
         self.destination, self.strength = destination, strength
         self.encoder = Encoder(film, destination.suffix.lower())
         self.notes = check_container(film, destination.suffix.lower())

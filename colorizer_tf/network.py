@@ -23,6 +23,8 @@ HUB = "hf://"
 # Where the export says what the file cannot: stride, and the model it comes from.
 FACTS = "colorizer_tf"
 MAX_STRIDE = 256
+# Photos that a thread computes at a time: more are hardly faster.
+MAX_SHARE = 8
 INSTALL_TRAINING = 'pip install "colorizer_tf[train]"'
 # As a matrix, NumPy is ten times as fast at it as TensorFlow, op by op.
 _RGB_TO_CHROMA = rgb_to_chroma(np.eye(3, dtype=np.float32))
@@ -31,13 +33,16 @@ _RGB_TO_CHROMA = rgb_to_chroma(np.eye(3, dtype=np.float32))
 class Network:
     """A generator on OpenVINO.
 
+    Every photo is computed by one thread, several photos at a time. A photo's result
+    depends neither on the other photos of its batch nor on the number of threads.
+
     Args:
         path: an `.xml` file that `training.export.export_network` has written, with
             its `.bin` beside it.
         source: the `.keras` file it comes from, if there is one.
         threads: that it computes with; None takes all processors.
-        side_by_side: computes as many photos of a batch at a time, a thread each,
-            and not one photo with all threads. Results are the same.
+        precision: "bf16" or "f32". A processor without bfloat16 computes in float32
+            all the same. They differ by a level or two of chroma.
 
     Attributes:
         takes_hints: whether it takes colors that a person sets.
@@ -51,9 +56,9 @@ class Network:
         ValueError: the file is broken, or no such export.
     """
 
-    def __init__(self, path, source=None, threads=None, side_by_side=False):
-        self.path, self.source, self._threads = Path(path), source, threads
-        self._side_by_side = side_by_side
+    def __init__(self, path, source=None, threads=None, precision="bf16"):
+        self.path, self.source, self._precision = Path(path), source, precision
+        self._threads = threads or os.cpu_count()
         try:
             model = self._read()
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
@@ -83,12 +88,12 @@ class Network:
         core = openvino.Core()
         if cache := cache_folder():
             core.set_property({"CACHE_DIR": str(cache / "compiled")})
-        # In float32 the same photo has the same colors on all processors.
-        settings = {"INFERENCE_PRECISION_HINT": "f32"}
-        if self._threads:
-            settings["INFERENCE_NUM_THREADS"] = self._threads
-        if self._side_by_side:
-            settings["PERFORMANCE_HINT"] = "THROUGHPUT"
+        # Threads that share a photo would round differently, by their number.
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": self._threads,
+        }
         for number, result in enumerate(model.get_results()):
             if number != output:
                 model.remove_result(result)
@@ -118,24 +123,21 @@ class Network:
             hints: float32 (B, H / 4, W / 4, 3), if the generator takes them.
         """
         if not hasattr(self._own, "requests"):  # they serve one thread at a time
-            count = self._network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             create = self._network.create_infer_request
-            self._own.requests = [create() for _ in range(count)]
+            self._own.requests = [create() for _ in range(self._threads)]
         inputs = [gray] if hints is None else [gray, hints]
+        share = min(MAX_SHARE, -(-len(gray) // self._threads))
+        starts = range(0, len(gray), share)
         requests, chromas = self._own.requests, []
-        # One by one: in float32 a photo's result would depend on its neighbors.
-        for at in range(len(gray) + len(requests)):
-            request = requests[at % len(requests)]
-            if len(requests) <= at:
+        for number in range(len(starts) + len(requests)):
+            request = requests[number % len(requests)]
+            if len(requests) <= number:
                 request.wait()
                 chromas.append(request.get_output_tensor(0).data.copy())
-            if at < len(gray):
-                request.start_async([x[at : at + 1] for x in inputs])
+            if number < len(starts):
+                at = starts[number]
+                request.start_async([x[at : at + share] for x in inputs])
         return np.concatenate(chromas)
-
-    def spread(self):
-        """Returns the same network, which computes photos of a batch side by side."""
-        return Network(self.path, self.source, self._threads, side_by_side=True)
 
     @property
     def generator(self):
@@ -186,10 +188,6 @@ class KerasNetwork:
                 f"Received: shape {rgb.shape}"
             )
         return rgb @ _RGB_TO_CHROMA
-
-    def spread(self):
-        """See `Network.spread`; Keras does so by itself."""
-        return self
 
     @property
     def digest(self):

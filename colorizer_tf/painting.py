@@ -91,7 +91,6 @@ def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
     weights = levels.weights
     lines = _stretch_lines(slope, offset, white, height, weights)
     planes = np.empty((2, height, width), luma.dtype)
-    depth = cv2.CV_8U if luma.dtype == np.uint8 else cv2.CV_16U
     unit = levels.chroma_span / levels.luma_span
     scales = [unit / 2 / (1 - weight) for weight in weights[::-2]]
     # The rounding of chroma changes a channel by at most this much.
@@ -99,20 +98,25 @@ def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
 
     def paint_band(band):
         pooled = _pool(luma, band, width) if halved else [luma[band]] * 3
-        mean, darkest, brightest = (
-            cv2.subtract(plane, float(levels.black), dtype=cv2.CV_32F)
-            for plane in pooled
-        )
+        mean, darkest, brightest = (np.float32(plane) for plane in pooled)
+        if levels.black:
+            for plane in (mean, darkest, brightest):
+                plane -= levels.black
         size = (width, band.stop - band.start)
         red, green, blue = _offsets(
             mean, *(cv2.resize(plane[band], size) for plane in lines), weights
         )
         darkest -= rounding
-        above = white - rounding - brightest
-        factor = cv2.max(_room(darkest, above, red, green, blue), 0)
+        above = np.subtract(white - rounding, brightest, out=brightest)
+        factor = _room(darkest, above, red, green, blue)
+        np.maximum(factor, 0, out=factor)
         for plane, offset, scale in zip(planes, (blue, red), scales, strict=True):
-            scaled = cv2.multiply(factor, offset, scale=scale)
-            cv2.add(scaled, levels.neutral, plane[band], None, depth)
+            offset *= factor
+            if luma.dtype == np.uint8:
+                cv2.convertScaleAbs(offset, plane[band], scale, levels.neutral)
+            else:
+                offset *= np.float32(scale)
+                cv2.add(offset, levels.neutral, plane[band], None, cv2.CV_16U)
 
     _run_bands(paint_band, height, width)
     return np.minimum(planes, 2**levels.bits - 1) if levels.bits % 8 else planes
@@ -216,15 +220,17 @@ def _offsets(luma, red, red_offset, blue, blue_offset, weights=(RED, GREEN, BLUE
 
 def _room(below, above, red, green, blue):
     """Returns the factor, at most 1, that keeps offsets from -below to above."""
-    highest = cv2.max(cv2.max(red, green), blue)
-    lowest = cv2.min(cv2.min(red, green), blue)
+    highest, lowest = np.maximum(red, green), np.minimum(red, green)
+    np.maximum(highest, blue, out=highest)
+    np.minimum(lowest, blue, out=lowest)
     # The weighted sum of the offsets is 0, so highest >= 0 >= lowest. A millionth of
     # a level prevents a division by 0.
     highest += 1e-6
     lowest -= 1e-6
-    high = cv2.divide(above, highest, dst=highest)
-    low = cv2.divide(below, lowest, lowest, -1)
-    return cv2.min(cv2.min(high, low), 1)
+    high = np.divide(above, highest, out=highest)
+    low = np.divide(below, np.negative(lowest, out=lowest), out=lowest)
+    np.minimum(high, low, out=high)
+    return np.minimum(high, 1, out=high)
 
 
 def _mean(plane):

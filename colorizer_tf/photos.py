@@ -217,13 +217,26 @@ def read_gray(path: str | os.PathLike) -> GrayPhoto:
         if is_16_bit(image):
             gray, alpha = read_16_bit(path, image)
         else:
-            # A JPEG stores luma, so its chroma need not be decoded.
-            image.draft("L", None)
-            upright = _apply_orientation(image)
-            gray, alpha = np.asarray(_to_luma(upright)), None
-            if upright.has_transparency_data:
-                alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
+            gray, alpha = _read_jpeg_luma(path, image), None
+            if gray is None:
+                upright = _apply_orientation(image)
+                gray = np.asarray(_to_luma(upright))
+                if upright.has_transparency_data:
+                    alpha = np.asarray(upright.convert("RGBA").getchannel("A"))
         return GrayPhoto(gray, alpha, _read_metadata(image))
+
+
+def _read_jpeg_luma(path, image):
+    """Returns the upright luma of an intact gray or RGB JPEG; None for other files."""
+    # This skips the chroma. Pillow reads more of a damaged file, and converts CMYK.
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
+        return None
+    try:
+        gray = simplejpeg.decode_jpeg(Path(path).read_bytes(), "GRAY")[..., 0]
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF makes Pillow raise errors of any kind
+        return None
+    return np.ascontiguousarray(turn(gray, orientation))
 
 
 def photo_size(path):

@@ -1,9 +1,12 @@
 """Gathers the pages of the documentation's site in build/docs.
 
-    python docs/build.py && zensical build --clean --strict
+    python docs/build.py
+    colorizer-tf site build/docs/try
+    zensical build --clean --strict
 
 The pages are written for a reader of the repository. On the site, links to files
 outside of docs/ must lead to copies: this script makes them and turns the links.
+The link "Try it" leads to the page that `colorizer-tf site` writes.
 """
 
 import os
@@ -25,6 +28,8 @@ PAGES = {
 }
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[#)])")
+# A reader of the repository has no built page: there, the link leads to its guide.
+TRY_IT, TRY_IT_ON_SITE = "[Try it](site.md)", "[Try it](try/index.html)"
 
 
 def main():
@@ -45,7 +50,8 @@ def main():
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.endswith(".md"):
             text = FRONT_MATTER.sub("", (PROJECT / source).read_text("utf-8"))
-            target.write_text(turn_links(text, source, names), "utf-8")
+            text = turn_links(text, source, names)
+            target.write_text(text.replace(TRY_IT, TRY_IT_ON_SITE), "utf-8")
         elif not source.endswith(".ipynb"):
             shutil.copy(PROJECT / source, target)
 

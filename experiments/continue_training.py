@@ -54,6 +54,7 @@ def main():
     rounds = -(-args.photo_steps // round_photos)
     finished = ct.open_run(args.run_dir, settings)
 
+    keras.config.set_dtype_policy("mixed_bfloat16")
     keras.utils.set_random_seed(args.seed)
     generator = ct.build_generator(attention=True)
     copy_weights(ct.Colorizer.load(args.weights).generator, generator)

@@ -112,7 +112,7 @@ def test_variants_differ_where_the_doubt_is():
 def test_the_second_output_leaves_the_colors_as_they_are(likely_generator, tmp_path):
     generator, whole = likely_generator
     export_network(whole, tmp_path / "generator.xml")
-    network = Network(tmp_path / "generator.xml")
+    network = Network(tmp_path / "generator.xml", precision="f32")
     gray = np.random.default_rng(0).random((2, 64, 96, 1), np.float32)
     hints = np.zeros((2, 16, 24, 3), np.float32)
 
