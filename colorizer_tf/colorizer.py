@@ -46,8 +46,8 @@ class Colorizer:
         generator: a Keras model or a `Network`. A model maps gray (B, H, W, 1), or
             gray and hints (B, H / 4, W / 4, 3), to RGB (B, H, W, 3). Gray and RGB
             are in [0, 1]. H and W are fixed, or free with a stride of at most 256.
-        working_size: the network sees the photo with at most this many pixels at its
-            shorter side, and at most four times as many at its longer side.
+        working_size: the most pixels at the shorter side of the photo, as the network
+            sees it. The longer side has at most four times as many.
 
     Attributes:
         takes_hints: whether the generator takes colors that a person sets.

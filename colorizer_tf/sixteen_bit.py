@@ -69,7 +69,7 @@ def _read_levels(path, image):
     if levels is None or levels.dtype != np.uint16:
         raise ValueError("OpenCV cannot read its 16-bit pixels")
     if sorted(levels.shape[:2]) != sorted(image.size):
-        raise ValueError("it names two sizes")
+        raise ValueError("its header and its pixels have different sizes")
     if planar or not tags:  # OpenCV applies the orientation of other TIFFs itself
         levels = turn(levels, image.getexif().get(Tag.Orientation, 1))
     if tags.get(Tag.PhotometricInterpretation) == 0:
@@ -92,7 +92,10 @@ def _read_planar(path):
         channels, depth, height, width, _ = page.shaped
         size = page.dtype.itemsize * math.prod(page.chunks)
         if channels > 4 or depth > 1 or max(height * width, size // 2) > MAX_PIXELS:
-            raise ValueError("it names two sizes")
+            raise ValueError(
+                "it is planar, with more than 4 channels or "
+                f"{MAX_PIXELS // 10**6} million pixels; save it interleaved"
+            )
         if page.compression not in (*_UNPACKED, *_DEFLATED):
             raise ValueError(
                 f"it is planar, with {page.compression.name} compression; "

@@ -236,8 +236,8 @@ class StopOnNaN(keras.callbacks.Callback):
         if broken:
             raise FloatingPointError(
                 f"{', '.join(broken)} came to NaN or infinity in epoch "
-                f"{self.epoch + 1}, {place}. Try a lower learning rate; what the run "
-                "had at the end of the epoch before is kept."
+                f"{self.epoch + 1}, {place}. Try a lower learning rate. The run "
+                "folder keeps the epoch before."
             )
 
 

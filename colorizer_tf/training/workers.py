@@ -90,7 +90,7 @@ def _read_tf_config(text):
         return known[task["type"]] + index, workers
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
-            "TF_CONFIG must name all workers and the one that this is, such as "
+            "TF_CONFIG must name all workers and this one, such as "
             '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '
             f'"task": {{"type": "worker", "index": 0}}}}. Received: {text}'
         ) from error
@@ -194,8 +194,8 @@ def report_lost_workers(strategy):
             raise
         raise WorkerLostError(
             "Another worker of this training has ended, or cannot be reached: see "
-            "what it printed last. Start all workers again with what they were "
-            "started with: they go on after the last epoch that was finished."
+            "its last output. Start all workers again with the same settings. They "
+            "continue after the last finished epoch."
         ) from error
 
 
