@@ -1,4 +1,4 @@
-"""Every notebook, run by papermill from a folder that is not its own."""
+"""Runs every notebook by papermill from another folder."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_notebook_is_clean_and_has_parameters(path):
 
 
 def known_parameters(name):
-    """Those of the tagged cell, and those of the cell after it in 02_train."""
+    """The names in the tagged cell, and for 02_train in the following cell too."""
     path = PROJECT / f"notebooks/{name}.ipynb"
     known = set(papermill.inspect_notebook(path))
     cells = nbformat.read(path, as_version=4).cells

@@ -369,7 +369,7 @@ def test_a_jpeg_of_planes_depends_on_nothing_beside_them(tmp_path, make_photo):
     photo = make_photo(59, 45)[..., 0]
     chroma = np.full((30, 23), 128, np.uint8)
     contents = set()
-    for level in (0, 255):  # what lies behind the photo in memory
+    for level in (0, 255):  # the memory behind the photo
         memory = np.full(photo.size + 1000, level, np.uint8)
         luma = memory[: photo.size].reshape(photo.shape)
         luma[:] = photo

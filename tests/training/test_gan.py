@@ -305,7 +305,7 @@ def test_a_generator_is_trained_with_hints(discriminator):
     gan = compiled(generator, discriminator)
     (embedding,) = [v for v in generator.trainable_variables if v.shape == (1, 1, 3, 8)]
 
-    for _ in range(2):  # the first step gives the chroma a gradient to hand down
+    for _ in range(2):  # only after the first step does the chroma pass on a gradient
         before = embedding.numpy()
         gan.train_step(((gray, hints), color))
 
