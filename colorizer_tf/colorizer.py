@@ -62,8 +62,8 @@ class Colorizer:
     Example:
 
     ```python
-    colorizer = Colorizer.pretrained()
-    rgb = colorizer.colorize(read_photo("scan.jpg"))
+    colorizer = ct.Colorizer.pretrained()
+    rgb = colorizer.colorize(ct.read_photo("scan.jpg"))
     colorizer.colorize_file("scan.jpg", "colors.jpg")
     ```
     """

@@ -28,7 +28,7 @@ def plot_rows(
     Example:
 
     ```python
-    figure = plot_rows([(gray[..., None], rgb, original)], ("gray", "result", "real"))
+    figure = ct.plot_rows([(gray[..., None], rgb)], ("gray", "color"))
     figure.savefig("photos.png")
     ```
     """
@@ -68,7 +68,7 @@ def plot_photos(
     Example:
 
     ```python
-    figure = plot_photos([read_photo(path) for path in find_photos("scans")])
+    figure = ct.plot_photos([ct.read_photo(path) for path in ct.find_photos("scans")])
     ```
     """
     lines = [
@@ -112,7 +112,7 @@ def plot_history(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figu
     Example:
 
     ```python
-    figure = plot_history({"mine": read_history("runs/mine")})
+    figure = ct.plot_history({"mine": ct.read_history("runs/mine")})
     ```
     """
     panels = {
@@ -152,8 +152,8 @@ def plot_palette(lab: np.ndarray) -> Figure:
     Example:
 
     ```python
-    lab = skimage.color.rgb2lab(read_photo("photo.jpg"))
-    figure = plot_palette(lab.reshape(-1, 3))
+    lab = skimage.color.rgb2lab(ct.read_photo("photo.jpg"))
+    figure = ct.plot_palette(lab.reshape(-1, 3))
     ```
     """
     figure, axis = plt.subplots(figsize=(4, 3.6), layout="constrained")

@@ -19,7 +19,7 @@ def find_photos(folder: str | os.PathLike) -> list[Path]:
     Example:
 
     ```python
-    photos = find_photos("scans")
+    photos = ct.find_photos("scans")
     ```
     """
     folder = Path(folder)

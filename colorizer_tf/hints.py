@@ -41,8 +41,8 @@ class HintError(ValueError):
 
     ```python
     try:
-        hints = read_hints("scan.hints.json")
-    except HintError as error:
+        hints = ct.read_hints("scan.hints.json")
+    except ct.HintError as error:
         print(error)
     ```
     """
@@ -63,7 +63,7 @@ class Hint:
     Example:
 
     ```python
-    hint = Hint(x=0.41, y=0.33, color="#2e5d34")
+    hint = ct.Hint(x=0.41, y=0.33, color="#2e5d34")
     rgb = colorizer.colorize(photo, hints=[hint])
     ```
     """
@@ -130,7 +130,7 @@ def parse_hints(text: str | bytes, name: str = "the hints") -> list[Hint]:
     Example:
 
     ```python
-    hints = parse_hints('[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]')
+    hints = ct.parse_hints('[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]')
     ```
     """
     try:
@@ -166,7 +166,7 @@ def format_hints(hints: Sequence[Hint]) -> str:
     Example:
 
     ```python
-    print(format_hints([Hint(0.41, 0.33, "#2e5d34")]))
+    print(ct.format_hints([ct.Hint(0.41, 0.33, "#2e5d34")]))
     ```
     """
     lines = ",\n".join(f"  {json.dumps(asdict(hint))}" for hint in hints)
@@ -183,7 +183,7 @@ def read_hints(path: str | os.PathLike) -> list[Hint]:
     Example:
 
     ```python
-    hints = read_hints("scan.hints.json")
+    hints = ct.read_hints("scan.hints.json")
     colorizer.colorize_file("scan.jpg", "colors.jpg", hints=hints)
     ```
     """
@@ -202,7 +202,7 @@ def write_hints(path: str | os.PathLike, hints: Sequence[Hint]) -> None:
     Example:
 
     ```python
-    write_hints("scan.hints.json", [Hint(0.41, 0.33, "#2e5d34")])
+    ct.write_hints("scan.hints.json", [ct.Hint(0.41, 0.33, "#2e5d34")])
     ```
     """
     with atomic_write(path) as temporary:

@@ -45,7 +45,7 @@ class Measures:
     Example:
 
     ```python
-    measures = evaluate(colorizer, split.test).colorized
+    measures = ct.evaluate(colorizer, split.test).colorized
     print(measures.psnr, measures.ciede2000)
     ```
     """
@@ -111,7 +111,7 @@ def evaluate(colorizer: _Colorizes, photos: Iterable[str | os.PathLike]) -> Eval
     Example:
 
     ```python
-    print(evaluate(Colorizer.pretrained(), find_photos("photos")))
+    print(ct.evaluate(ct.Colorizer.pretrained(), ct.find_photos("photos")))
     ```
     """
     photos = list(photos)
@@ -163,7 +163,7 @@ def measure_hints(
     Example:
 
     ```python
-    measure_hints(colorizer, split.test, counts=(0, 10))  # {0: …, 10: …}
+    ct.measure_hints(colorizer, split.test, counts=(0, 10))  # {0: …, 10: …}
     ```
     """
     photos = list(photos)
@@ -195,8 +195,8 @@ def sample_hints(
     Example:
 
     ```python
-    original = read_original("photo.jpg")
-    rgb = colorizer.colorize(original, hints=sample_hints(original, 10))
+    original = ct.read_original("photo.jpg")
+    rgb = colorizer.colorize(original, hints=ct.sample_hints(original, 10))
     ```
     """
     # The network sees as many cells: 128 pixels of 4.
@@ -224,7 +224,7 @@ def read_original(path: str | os.PathLike) -> np.ndarray:
     Example:
 
     ```python
-    original = read_original("photo.jpg")
+    original = ct.read_original("photo.jpg")
     ```
     """
     return shrink_photo(read_photo(path), MAX_SIDE)
@@ -242,7 +242,7 @@ def format_measures(rows: Mapping[str, Measures]) -> str:
     Example:
 
     ```python
-    print(format_measures({"mine": evaluate(colorizer, photos).colorized}))
+    print(ct.format_measures({"mine": ct.evaluate(colorizer, photos).colorized}))
     ```
     """
     columns = {

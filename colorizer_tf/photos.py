@@ -46,8 +46,8 @@ class PhotoError(ValueError):
 
     ```python
     try:
-        photo = read_photo("scan.jpg")
-    except PhotoError as error:
+        photo = ct.read_photo("scan.jpg")
+    except ct.PhotoError as error:
         print(error)
     ```
     """
@@ -137,8 +137,8 @@ def read_photo(path: str | os.PathLike, shorter_side: int | None = None) -> np.n
     Example:
 
     ```python
-    photo = read_photo("scan.jpg")
-    small = read_photo("scan.jpg", shorter_side=256)
+    photo = ct.read_photo("scan.jpg")
+    small = ct.read_photo("scan.jpg", shorter_side=256)
     ```
     """
     with open_photo(path) as image:
@@ -171,7 +171,7 @@ def to_gray(photo: np.ndarray) -> np.ndarray:
     Example:
 
     ```python
-    gray = to_gray(read_photo("scan.jpg"))
+    gray = ct.to_gray(ct.read_photo("scan.jpg"))
     ```
     """
     photo = np.ascontiguousarray(photo)

@@ -53,8 +53,8 @@ def project_path(path: str | os.PathLike, default: str | os.PathLike) -> Path | 
     Example:
 
     ```python
-    project_path("", "data/photos")  # the project's data/photos
-    project_path("~/scans", "data/photos")  # /home/me/scans
+    ct.project_path("", "data/photos")  # the project's data/photos
+    ct.project_path("~/scans", "data/photos")  # /home/me/scans
     ```
     """
     if "://" in str(path):
@@ -75,7 +75,7 @@ class Split:
     Example:
 
     ```python
-    split = load_split("sample")
+    split = ct.load_split("sample")
     print(len(split.train), len(split.test))
     ```
     """
@@ -125,7 +125,7 @@ def split_photos(
     Example:
 
     ```python
-    split = split_photos(find_photos("photos"), test_fraction=0.2)
+    split = ct.split_photos(ct.find_photos("photos"), test_fraction=0.2)
     ```
     """
     split = Split()
@@ -170,8 +170,8 @@ def load_split(photos: str | os.PathLike = "", seed: int = 0) -> Split:
     Example:
 
     ```python
-    split = load_split("photos")
-    dataset = make_dataset(split.train, training=True)
+    split = ct.load_split("photos")
+    dataset = ct.make_dataset(split.train, training=True)
     ```
     """
     own_set = PROJECT / "data/photos"
@@ -205,7 +205,7 @@ def sample_split(folder: str | os.PathLike | None = None) -> Split:
     Example:
 
     ```python
-    split = sample_split()
+    split = ct.sample_split()
     ```
     """
     folder = Path(folder or PROJECT / "data/sample")
@@ -236,7 +236,7 @@ def gray_sample(folder: str | os.PathLike | None = None) -> Path:
     Example:
 
     ```python
-    Colorizer.pretrained().colorize_folder(gray_sample(), "colorized")
+    ct.Colorizer.pretrained().colorize_folder(ct.gray_sample(), "colorized")
     ```
     """
     folder = Path(folder or PROJECT / "data/sample_gray")
@@ -287,7 +287,7 @@ def download_photos(
     Example:
 
     ```python
-    photos = find_photos(download_photos())
+    photos = ct.find_photos(ct.download_photos())
     ```
     """
     folder = Path(folder or PROJECT / "data/photos")

@@ -56,7 +56,7 @@ def survey_photos(photos: Iterable[str | os.PathLike]) -> list[PhotoFacts]:
     Example:
 
     ```python
-    facts = survey_photos(find_photos("scans"))
+    facts = ct.survey_photos(ct.find_photos("scans"))
     broken = [fact.path for fact in facts if fact.error]
     ```
     """
@@ -108,7 +108,7 @@ def find_duplicates(
     Example:
 
     ```python
-    for one, other in find_duplicates(survey_photos(find_photos("scans"))):
+    for one, other in ct.find_duplicates(ct.survey_photos(ct.find_photos("scans"))):
         print(one, other)
     ```
     """

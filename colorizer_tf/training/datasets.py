@@ -86,8 +86,8 @@ def make_dataset(
     Example:
 
     ```python
-    train = make_dataset(split.train, image_size=64, training=True, hints=True)
-    validation = make_dataset(split.validation, image_size=64, hints=True)
+    train = ct.make_dataset(split.train, image_size=64, training=True, hints=True)
+    validation = ct.make_dataset(split.validation, image_size=64, hints=True)
     ```
     """
     photos = [str(path) for path in photos]

@@ -49,7 +49,7 @@ def build_encoder(
     Example:
 
     ```python
-    encoder = build_encoder(channels=3)
+    encoder = ct.build_encoder(channels=3)
     features = encoder(photos)  # photos: (B, H, W, 3) in [0, 1]
     ```
     """

@@ -79,8 +79,8 @@ def export_generator(path: str | os.PathLike) -> Path:
     Example:
 
     ```python
-    export_generator("runs/mine/generator.keras")
-    colorizer = Colorizer.load("runs/mine/generator.keras")
+    ct.export_generator("runs/mine/generator.keras")
+    colorizer = ct.Colorizer.load("runs/mine/generator.keras")
     ```
     """
     path = Path(path)

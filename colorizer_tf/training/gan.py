@@ -56,7 +56,7 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     Example:
 
     ```python
-    gan = ColorizationGAN(build_generator(), build_discriminator())
+    gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
     gan.compile(g_optimizer=keras.optimizers.Adam(5e-4),
                 d_optimizer=keras.optimizers.Adam(2e-4))
     gan.fit(pairs, validation_data=validation_pairs, epochs=150, shuffle=False)

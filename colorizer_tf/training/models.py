@@ -50,7 +50,7 @@ def build_generator(
     Example:
 
     ```python
-    generator = build_generator()
+    generator = ct.build_generator()
     rgb = generator([gray, hints])
     ```
     """
@@ -158,7 +158,7 @@ def build_discriminator(width: int = 64, name: str = "discriminator") -> keras.M
     Example:
 
     ```python
-    gan = ColorizationGAN(build_generator(), build_discriminator())
+    gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
     ```
     """
     photo = keras.Input((None, None, 3), name="photo")

@@ -35,7 +35,7 @@ def gather_photos(
     Example:
 
     ```python
-    split = gather_photos("photos", "more/photos,other/photos", limit=1000)
+    split = ct.gather_photos("photos", "more/photos,other/photos", limit=1000)
     ```
     """
     split = load_split(photos, seed=seed)
@@ -74,7 +74,7 @@ def start_run(
     Example:
 
     ```python
-    folder, finished_epochs = start_run("runs/mine", {"batch_size": 64, "seed": 0})
+    folder, finished_epochs = ct.start_run("runs/mine", {"batch_size": 64, "seed": 0})
     ```
     """
     run_dir = project_path(run_dir, f"runs/b{settings['batch_size']}")

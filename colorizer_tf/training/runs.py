@@ -48,7 +48,7 @@ def open_run(
     Example:
 
     ```python
-    finished_epochs = open_run("runs/mine", {"image_size": 128, "seed": 0})
+    finished_epochs = ct.open_run("runs/mine", {"image_size": 128, "seed": 0})
     ```
     """
     run_dir = Path(run_dir)
@@ -103,8 +103,8 @@ def find_runs(runs: str = "") -> list[Path]:
     Example:
 
     ```python
-    for folder in find_runs("runs/one,runs/other"):
-        colorizer = Colorizer.load(folder / "generator.keras")
+    for folder in ct.find_runs("runs/one,runs/other"):
+        colorizer = ct.Colorizer.load(folder / "generator.keras")
     ```
     """
     if not runs:
@@ -130,7 +130,7 @@ def write_json(path: str | os.PathLike, values: Any) -> None:
     Example:
 
     ```python
-    write_json("measures.json", evaluate(colorizer, photos).to_dict())
+    ct.write_json("measures.json", ct.evaluate(colorizer, photos).to_dict())
     ```
     """
     with atomic_write(path) as temporary:
@@ -153,7 +153,7 @@ def read_history(run_dir: str | os.PathLike) -> list[dict[str, float]]:
     Example:
 
     ```python
-    best = min(row["val_mse"] for row in read_history("runs/mine"))
+    best = min(row["val_mse"] for row in ct.read_history("runs/mine"))
     ```
     """
     with open(Path(run_dir) / "history.csv", newline="") as file:
@@ -197,7 +197,7 @@ def training_callbacks(
     Example:
 
     ```python
-    callbacks = training_callbacks("runs/mine", pretraining_epochs=5)
+    callbacks = ct.training_callbacks("runs/mine", pretraining_epochs=5)
     gan.fit(train, validation_data=validation, epochs=60, callbacks=callbacks)
     ```
     """

@@ -52,9 +52,9 @@ def training_strategy() -> tf.distribute.Strategy:
     Example:
 
     ```python
-    strategy = training_strategy()
+    strategy = ct.training_strategy()
     with strategy.scope():
-        gan = ColorizationGAN(build_generator(), build_discriminator())
+        gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
     ```
     """
     if not os.environ.get("TF_CONFIG"):
@@ -118,7 +118,7 @@ def worker_folder(
     Example:
 
     ```python
-    folder = worker_folder("runs/mine", training_strategy())
+    folder = ct.worker_folder("runs/mine", ct.training_strategy())
     ```
     """
     if count_workers(strategy) == 1 or strategy.extended.should_checkpoint:
