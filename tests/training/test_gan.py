@@ -110,6 +110,11 @@ def test_an_unknown_pixel_loss_is_named(generator):
         ColorizationGAN(generator, pixel_loss="l1")
 
 
+def test_a_discriminator_without_an_optimizer_is_refused(generator, discriminator):
+    with pytest.raises(ValueError, match="d_optimizer"):
+        ColorizationGAN(generator, discriminator).compile(keras.optimizers.Adam())
+
+
 @pytest.mark.parametrize("smoothing", [0, 0.2])
 def test_the_discriminator_is_updated_as_by_hand(generator, discriminator, smoothing):
     gray, color = pairs()
