@@ -198,7 +198,7 @@ class Colorizer:
             RGB photos of the same size and type, (H, W, 3).
 
         Raises:
-            ValueError: the generator has no output `likely`.
+            ValueError: the count is below 1, or the generator has no output `likely`.
         """
         gray = to_gray(photo)
         return [
@@ -215,8 +215,10 @@ class Colorizer:
             photo, count, hints: as for `variants`.
 
         Raises:
-            ValueError: the generator has no output `likely`.
+            ValueError: the count is below 1, or the generator has no output `likely`.
         """
+        if count < 1:
+            raise ValueError(f"count must be at least 1. Received: {count}")
         luma = self.shrink(to_gray(photo))
         likely, chroma = self._predict_likely(luma, hints)
         return [[], *choose_variants(likely, chroma, luma, count - 1)]
@@ -230,9 +232,12 @@ class Colorizer:
         grid = self.encode_hints(hints, luma)
         batch = self._pad(luma)[None, ..., None]
         grids = _stack_hints([grid], batch) if self.takes_hints else None
+        predicted, likely = self.network.with_likely(batch, grids)
+        (chroma,) = _crop(predicted, [luma])
+        if grid is not None:
+            chroma, _ = correct_chroma(chroma, grid, luma)
         height, width = (-(-side // HINT_STRIDE) for side in luma.shape)
-        likely = self.network.likely(batch, grids)[0, :height, :width]
-        return likely, self.predict_chroma([luma], [grid])[0]
+        return likely[0, :height, :width], chroma
 
     def colorize_file(
         self,
@@ -287,7 +292,7 @@ class Colorizer:
 
         Raises:
             PhotoError, FileExistsError: as for `colorize_file`.
-            ValueError: the generator has no output `likely`.
+            ValueError: the count is below 1, or the generator has no output `likely`.
         """
         result = _name_result(source, destination)
         paths = [
@@ -440,18 +445,22 @@ class Colorizer:
 
     def _run(self, batch, hints, lumas):
         grids = _stack_hints(hints, batch) if self.takes_hints else None
-        predicted = self.network(batch, grids)
-        if not np.isfinite(predicted).all():
-            raise ValueError("The generator must return finite RGB. Received: NaN")
-        return [
-            chroma[: len(luma), : luma.shape[1]]
-            for chroma, luma in zip(predicted, lumas, strict=True)
-        ]
+        return _crop(self.network(batch, grids), lumas)
 
     def _pad(self, luma):
         height, width = self.network_shape(*luma.shape)
         bottom, right = height - luma.shape[0], width - luma.shape[1]
         return cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT)
+
+
+def _crop(chromas, lumas):
+    """Returns the part of each chroma that is the photo's, without the padding."""
+    if not np.isfinite(chromas).all():
+        raise ValueError("The generator must return finite RGB. Received: NaN")
+    return [
+        chroma[: len(luma), : luma.shape[1]]
+        for chroma, luma in zip(chromas, lumas, strict=True)
+    ]
 
 
 def _luma_at(gray, x, y):

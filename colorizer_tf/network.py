@@ -46,7 +46,7 @@ class Network:
 
     Attributes:
         takes_hints: whether it takes colors that a person sets.
-        suggests: whether it tells which colors are likely; see `likely`.
+        suggests: whether it tells which colors are likely; see `with_likely`.
         fixed_size: the (height, width) that it takes; None if they are free.
         stride: what free heights and widths must be a multiple of.
         digest: 16 hexadecimal digits that change with the weights.
@@ -63,7 +63,9 @@ class Network:
             model = self._read()
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
             self.suggests = len(model.outputs) == 2
-            self._network = self._compile(model, 0)
+            for result in model.get_results()[1:]:  # colors take less time alone
+                model.remove_result(result)
+            self._network = self._compile(model)
             _warm_up()
         except RuntimeError as error:
             raise ValueError(
@@ -81,8 +83,7 @@ class Network:
 
         return openvino.Core().read_model(self.path)
 
-    def _compile(self, model, output):
-        """Compiles what one output of the model needs, and nothing else."""
+    def _compile(self, model):
         import openvino
 
         core = openvino.Core()
@@ -94,26 +95,24 @@ class Network:
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": self._threads,
         }
-        for number, result in enumerate(model.get_results()):
-            if number != output:
-                model.remove_result(result)
         return core.compile_model(model, "CPU", settings)
 
     @functools.cached_property
-    def _likely(self):
-        return self._compile(self._read(), 1)
+    def _whole(self):
+        return self._compile(self._read())
 
-    def likely(self, gray, hints=None):
-        """Returns the probabilities of `suggestions.CHROMA_BINS`.
+    def with_likely(self, gray, hints=None):
+        """Returns chroma and the probabilities of `suggestions.CHROMA_BINS`.
 
         Args:
             gray, hints: as for `__call__`.
 
         Returns:
-            float32 (B, H / 4, W / 4, bins).
+            What `__call__` returns, and float32 (B, H / 4, W / 4, bins).
         """
         inputs = [gray] if hints is None else [gray, hints]
-        return self._likely.create_infer_request().infer(inputs)[0].copy()
+        outputs = self._whole.create_infer_request().infer(inputs)
+        return outputs[0].copy(), outputs[1].copy()
 
     def __call__(self, gray, hints=None):
         """Returns chroma (Cb, Cr), float32 (B, H, W, 2).
@@ -171,23 +170,26 @@ class KerasNetwork:
         self.suggests = len(getattr(generator, "outputs", ())) == 2
         self._network = _compile(generator, shapes)
 
-    def likely(self, gray, hints=None):
-        """See `Network.likely`."""
-        inputs = [gray] if hints is None else [gray, hints]
-        likely = self._network(inputs if self.takes_hints else inputs[0])[1]
-        return np.asarray(likely, np.float32)
+    def with_likely(self, gray, hints=None):
+        """See `Network.with_likely`."""
+        return self._run(gray, hints)
 
     def __call__(self, gray, hints=None):
-        count = len(gray)
+        return self._run(gray, hints)[0]
+
+    def _run(self, gray, hints):
         inputs = [_fill_batch(x) for x in (gray, hints) if x is not None]
-        rgb = list_outputs(self._network(inputs if self.takes_hints else inputs[0]))[0]
-        rgb = np.asarray(rgb, np.float32)[:count]
+        outputs = self._network(inputs if self.takes_hints else inputs[0])
+        rgb, *likely = (
+            np.asarray(output, np.float32)[: len(gray)]
+            for output in list_outputs(outputs)
+        )
         if rgb.shape != (*gray.shape[:3], 3):
             raise ValueError(
                 f"The generator must return RGB of shape {gray.shape[:3]} + (3,). "
                 f"Received: shape {rgb.shape}"
             )
-        return rgb @ _RGB_TO_CHROMA
+        return rgb @ _RGB_TO_CHROMA, *likely
 
     @property
     def digest(self):

@@ -116,14 +116,15 @@ def test_the_second_output_leaves_the_colors_as_they_are(likely_generator, tmp_p
     gray = np.random.default_rng(0).random((2, 64, 96, 1), np.float32)
     hints = np.zeros((2, 16, 24, 3), np.float32)
 
-    chroma, likely = network(gray, hints), network.likely(gray, hints)
+    chroma, likely = network.with_likely(gray, hints)
 
     assert network.suggests
+    np.testing.assert_array_equal(chroma, network(gray, hints))
     expected = KerasNetwork(generator)(gray, hints)
     np.testing.assert_allclose(chroma, expected, atol=2e-6)
     assert likely.shape == (2, 16, 24, len(CHROMA_BINS))
     np.testing.assert_allclose(likely.sum(axis=-1), 1, atol=1e-5)
-    on_keras = KerasNetwork(whole).likely(gray, hints)
+    _, on_keras = KerasNetwork(whole).with_likely(gray, hints)
     np.testing.assert_allclose(likely, on_keras, atol=1e-5)
 
 
@@ -156,6 +157,18 @@ def test_the_colorizer_suggests_and_varies(likely_generator):
     for other in results[1:]:
         assert other.shape == (90, 70, 3)
         assert np.abs(results[0].astype(int) - other).max() > 10
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_there_is_at_least_one_result(likely_generator, tmp_path, count):
+    colorizer = ct.Colorizer(likely_generator[1], working_size=64)
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "old.png")
+    for ask in (
+        lambda: colorizer.variants(np.zeros((64, 64), np.uint8), count),
+        lambda: colorizer.colorize_variants(tmp_path / "old.png", tmp_path, count),
+    ):
+        with pytest.raises(ValueError, match=f"count .* Received: {count}"):
+            ask()
 
 
 def test_a_generator_without_it_says_so(build_vivid_generator):
