@@ -187,8 +187,9 @@ class Colorizer:
     ) -> list[np.ndarray]:
         """Returns several results, which differ where the network is uncertain.
 
-        The first result is that of `colorize`. Each other result has another likely
-        color at one place, where a large object could have several.
+        The first result is that of `colorize`. The second has another likely color at
+        one place, where a large object could have several. The third and the fourth
+        have a cooler and a warmer tone. Each further one differs at one place again.
 
         Args:
             photo, strength, hints: as for `colorize`.

@@ -24,8 +24,14 @@ COMPRESSION = 1.5
 DISTINCT = 10
 # To save time, less probable bins are no candidates.
 MIN_PROBABILITY = 2e-3
-# The least distance of places where variants differ, as a share of the longer side.
+# The most places where variants differ, and the least distance between them, as a share
+# of the longer side.
+PLACES = 7
 APART = 0.2
+# A tone moves the predicted color of each place by a share of the standard deviation of
+# the likely colors. Places that the network is sure of stay as they are.
+TONE_SHARE = 0.5
+WARM = np.float32([-1, 1]) / 2**0.5  # less blue, more red
 
 
 def compress_chroma(chroma):
@@ -84,8 +90,8 @@ def suggest_colors(
         best = np.argmax(np.where(free, near @ left, -1))
         if automatic is not None and not suggestions:
             best = 0
-        color = "#" + bytes(np.uint8(np.rint(255 * rgb[best])).tolist()).hex()
-        suggestions.append((color, float(left[near[best]].sum())))
+        share = float(left[near[best]].sum())
+        suggestions.append((_format_color(rgb[best]), share))
         left[near[best]] = 0
         free &= ~near[best]
     return suggestions
@@ -112,8 +118,9 @@ def choose_variants(
 ) -> list[list[Hint]]:
     """Returns hints that give a photo other likely colors.
 
-    Variants are ranked by the doubt at their place times the probability of their
-    color; see `_find_doubts`.
+    The first variant has another color at one place. The next two have a cooler and a
+    warmer tone. Each further one has another color at one place. The rank of a color is
+    the doubt at its place times its probability; see `_find_doubts`.
 
     Args:
         likely: the probabilities of `CHROMA_BINS`, float32 (h / 4, w / 4, bins).
@@ -122,19 +129,33 @@ def choose_variants(
         count: the largest number of variants.
 
     Returns:
-        For each variant a list of one `Hint`, the highest rank first.
+        For each variant a list of `Hint`.
     """
-    found = []
-    for row, column, doubt in _find_doubts(likely, count):
+    found, cooler, warmer = [], [], []
+    warmth = CHROMA_BINS @ WARM
+    for row, column, doubt in _find_doubts(likely):
         x = (column * HINT_STRIDE + 0.5) / luma.shape[1]
         y = (row * HINT_STRIDE + 0.5) / luma.shape[0]
-        colors = suggest_colors(*look_around(likely, chroma, luma, row, column))
+        around = look_around(likely, chroma, luma, row, column)
+        colors = suggest_colors(*around)
         found += [(share * doubt, Hint(x, y, color)) for color, share in colors[1:]]
+        probabilities, local, automatic = around
+        variance = probabilities @ np.square(warmth - probabilities @ warmth)
+        step = TONE_SHARE * np.sqrt(variance) * WARM
+        for tone, shifted in ((cooler, automatic - step), (warmer, automatic + step)):
+            rgb = join_luma_chroma(np.float32([local]), shifted)
+            tone.append(Hint(x, y, _format_color(rgb)))
     found.sort(key=lambda each: -each[0])
-    return [[hint] for _, hint in found[:count]]
+    things = [[hint] for _, hint in found]
+    variants = [*things[:1], cooler, warmer, *things[1:]]
+    return [hints for hints in variants if hints][:count]
 
 
-def _find_doubts(likely, count):
+def _format_color(rgb):
+    return "#" + np.uint8(np.rint(255 * rgb)).tobytes().hex()
+
+
+def _find_doubts(likely):
     """Returns (row, column, doubt) of places that are far apart, by falling doubt."""
     mean = likely @ CHROMA_BINS
     square = likely @ np.square(CHROMA_BINS).sum(axis=-1)
@@ -144,7 +165,7 @@ def _find_doubts(likely, count):
     doubt = cv2.GaussianBlur(doubt.astype(np.float32), (0, 0), longer / 16)
     rows, columns = np.indices(doubt.shape)
     places = []
-    while len(places) < count and doubt.max() > 0:
+    while len(places) < PLACES and doubt.max() > 0:
         row, column = np.unravel_index(np.argmax(doubt), doubt.shape)
         places.append((int(row), int(column), float(doubt[row, column])))
         doubt[np.hypot(rows - row, columns - column) < APART * longer] = 0

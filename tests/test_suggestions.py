@@ -99,14 +99,43 @@ def test_variants_differ_where_the_doubt_is():
     likely[2:9, 9:15, nearest_bin("#3030b0")] = 0.4
     gray = np.zeros((64, 64, 2), np.float32)
 
-    variants = choose_variants(likely, gray, np.full((64, 64), 0.3, "f4"), 3)
+    variants = choose_variants(likely, gray, np.full((64, 64), 0.3, "f4"), 4)
 
-    (first,), (second,), *_ = variants
+    (first,), _, _, (second,) = variants
     for hint in (first, second):
         assert 9 / 16 <= hint.x <= 15 / 16
         assert 2 / 16 <= hint.y <= 9 / 16
     assert first.rgb.argmax() == 0
     assert second.rgb.argmax() == 2
+
+
+def test_two_variants_are_a_cooler_and_a_warmer_tone():
+    likely = np.zeros((16, 16, len(CHROMA_BINS)), np.float32)
+    likely[:, :, nearest_bin("#808080")] = 1
+    likely[:, 4:] = 0  # the rest is red or blue
+    likely[:, 4:, nearest_bin("#b03030")] = 0.6
+    likely[:, 4:, nearest_bin("#3030b0")] = 0.4
+    gray, luma = np.zeros((64, 64, 2), np.float32), np.full((64, 64), 0.3, "f4")
+
+    _, cooler, warmer = choose_variants(likely, gray, luma, 3)
+
+    assert len(cooler) == len(warmer) > 2
+    for cold, warm in zip(cooler, warmer, strict=True):
+        assert (cold.x, cold.y) == (warm.x, warm.y)
+        change = warm.rgb - cold.rgb
+        if cold.x < 0.15:  # the network is certain here
+            assert np.abs(change).max() < 0.02
+        elif cold.x > 0.35:
+            assert change[0] > 0.1
+            assert change[2] < -0.1
+    assert max(hint.x for hint in cooler) - min(hint.x for hint in cooler) > 0.3
+
+
+def test_there_are_no_variants_where_the_network_is_certain():
+    likely = np.zeros((8, 8, len(CHROMA_BINS)), np.float32)
+    likely[..., nearest_bin("#b03030")] = 1
+    gray, luma = np.zeros((32, 32, 2), np.float32), np.full((32, 32), 0.3, "f4")
+    assert choose_variants(likely, gray, luma, 3) == []
 
 
 def test_the_second_output_leaves_the_colors_as_they_are(likely_generator, tmp_path):

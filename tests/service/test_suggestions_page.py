@@ -58,7 +58,8 @@ def test_variants_as_hints(running, photos):
     variants = ask(running, "variants", photo, count="3").json()["variants"]
     assert variants[0] == []
     assert len(variants) == 3
-    for (hint,) in variants[1:]:
+    assert len(variants[1]) == 1 < len(variants[2])  # a place, and a tone
+    for hint in variants[1] + variants[2]:
         assert hint.keys() == {"x", "y", "color"}
     colored = running.post(photo, hints=json.dumps(variants[1]))
     assert colored.status_code == 200
