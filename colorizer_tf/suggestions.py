@@ -31,7 +31,7 @@ APART = 0.2
 # A tone moves the predicted color of each place by a share of the standard deviation of
 # the likely colors. Places that the network is sure of stay as they are.
 TONE_SHARE = 0.5
-WARM = np.float32([-1, 1]) / 2**0.5  # less blue, more red
+WARM = np.array([-1, 1], np.float32) / 2**0.5  # less blue, more red
 
 
 def compress_chroma(chroma):
@@ -143,7 +143,7 @@ def choose_variants(
         variance = probabilities @ np.square(warmth - probabilities @ warmth)
         step = TONE_SHARE * np.sqrt(variance) * WARM
         for tone, shifted in ((cooler, automatic - step), (warmer, automatic + step)):
-            rgb = join_luma_chroma(np.float32([local]), shifted)
+            rgb = join_luma_chroma(np.array([local], np.float32), shifted)
             tone.append(Hint(x, y, _format_color(rgb)))
     found.sort(key=lambda each: -each[0])
     things = [[hint] for _, hint in found]
