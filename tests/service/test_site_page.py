@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 import colorizer_tf as ct
 from colorizer_tf import site
 from colorizer_tf.painting import paint
+from colorizer_tf.photos import read_gray
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
@@ -108,6 +109,36 @@ def test_a_jpeg_keeps_what_it_says_of_itself(plain_site, open_page_at, tmp_path)
     assert taken == "1931:05:01 12:00"
     upright = np.rot90(np.int32(Image.open(path).convert("L")), -1)
     assert abs(np.int32(result.convert("L")) - upright).mean() < 2
+
+
+def make_vivid(height, width):
+    small = 255 * np.random.default_rng(0).integers(0, 2, (7, 9, 3), np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "orientation"),
+    [("4:2:0", 1), ("4:2:0", 6), ("4:4:4", 1), ("4:4:4", 7)],
+)
+def test_the_luma_of_a_color_jpeg_is_the_files_own(
+    plain_site, open_page_at, tmp_path, subsampling, orientation
+):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "a.jpg"
+    options = {"quality": 95, "subsampling": subsampling, "exif": exif}
+    make_vivid(121, 203).save(path, **options)
+    gray = tmp_path / "gray.jpg"
+    Image.fromarray(read_gray(path).gray).save(gray, quality=95)
+    with RunningSite(plain_site) as running:
+        page = open_page_at(running.url, "en-US")
+        _, content = Page(page, path).download()
+        page.context.close()
+    (tmp_path / "result.jpg").write_bytes(content)
+    result, wanted = (
+        np.int32(read_gray(each).gray) for each in (tmp_path / "result.jpg", gray)
+    )
+    assert abs(result - wanted).max() <= 1
 
 
 def test_transparency_stays(plain_site, open_page_at, tmp_path):
