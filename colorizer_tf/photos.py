@@ -31,7 +31,8 @@ from colorizer_tf.sixteen_bit import (
     write_16_bit_tiff,
 )
 
-QUALITY = 95
+# Below 96, TurboJPEG computes a fast transform that moves luma by up to 12 levels.
+QUALITY = 96
 # What a damaged file may cause, but more often our own mistake.
 _BUGS = AssertionError, AttributeError, LookupError, NameError, TypeError
 _log = logging.getLogger(__name__)
@@ -229,7 +230,7 @@ def photo_size(path):
 def write_photo(path, rgb, source=None):
     """Writes a photo in the format that the ending of its name says.
 
-    JPEG and WebP are written at quality 95. 16 bits stay 16 in PNG, written by
+    JPEG and WebP are written at quality 96. 16 bits stay 16 in PNG, written by
     OpenCV, and TIFF, by tifffile; all else is written by Pillow at 8 bits.
     Transparency stays in PNG, TIFF and WebP, and lies on white elsewhere.
 
@@ -264,7 +265,7 @@ def write_photo(path, rgb, source=None):
 
 
 def write_jpeg_planes(path, luma, cb, cr, source):
-    """Writes a JPEG from its planes, at quality 95.
+    """Writes a JPEG from its planes, at quality 96.
 
     Args:
         path: the file, which is there as a whole or not at all.

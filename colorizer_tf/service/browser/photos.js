@@ -2,7 +2,7 @@
 
 import {shrink} from "./painting.js";
 
-const QUALITY = 0.95;
+const QUALITY = 0.96;
 const BAND_PIXELS = 2 ** 19;
 const MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"};
 const MAX_SIDE = {".jpg": 65500, ".webp": 16383};
