@@ -222,7 +222,9 @@ const addMetadata = async (blob, source) => {
   const kept = [head && trimHead(head.bytes), exif && straighten(exif.bytes)]
     .concat(isRgb ? profile.map((each) => each.bytes) : []).filter(Boolean);
   const rest = own.find((each) => !isApp(each)).at;
-  return new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)], {type: blob.type});
+  const whole = new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)]);
+  // In one part: Firefox decodes none that has several.
+  return new Blob([await whole.arrayBuffer()], {type: blob.type});
 };
 
 // The head of a JPEG without the small picture that it may have.
