@@ -189,6 +189,7 @@ def test_a_second_visit_asks_for_nothing(box_site, open_page_at, photos):
         page = open_page_at(running.url, "en-US")
         assert page.evaluate("crossOriginIsolated")  # there are threads
         Page(page, photos[0])
+        assert not page.is_visible("#others")  # which needs the service
         assert {line.split()[0] for line in running.asked} == {"GET"}
         running.asked.clear()
         page.reload()
