@@ -1,4 +1,4 @@
-"""Draws the pictures of the documentation, from photographs that packages carry.
+"""Draws pictures of the documentation, from photographs in installed packages.
 
     python experiments/draw_docs.py docs
 
@@ -38,7 +38,7 @@ def main():
 
 
 def draw_portrait():
-    """The example portrait in gray, with automatic colors, and with hints."""
+    """Draws the example portrait in gray, with automatic colors, and with hints."""
     photo = PROJECT / "examples/portrait.jpg"
     gray = ct.to_gray(ct.read_photo(photo))
     hints = ct.read_hints(photo.with_suffix(".hints.json"))
@@ -54,7 +54,7 @@ def draw_portrait():
 
 
 def draw_planes():
-    """A color photo beside its luma and its two planes of chroma."""
+    """Draws a color photo beside its luma and its two chroma planes."""
     photo = skimage.data.coffee()
     rgb = np.float32(photo) / 255
     luma, chroma = rgb_to_luma(rgb), rgb_to_chroma(rgb)
@@ -68,7 +68,7 @@ def draw_planes():
 
 
 def draw_network():
-    """The U-Net: what the encoder sees at each stride goes to the decoder."""
+    """Draws the U-Net: skip connections from encoder to decoder at each stride."""
     figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     axis.set(xlim=(-0.9, 5.1), ylim=(-4.6, 0.9))
     axis.axis("off")
@@ -102,7 +102,7 @@ def draw_network():
 
 
 def draw_mean_color():
-    """Colors of one luma that a coat may have, and the mean of them."""
+    """Draws colors of one luma that a coat may have, and their mean."""
     names = ("#8c2f2b", "#2f4f8f", "#3f6b35", "#7a5230", "#6d6a3f")
     luma = np.float32([[[0.38]]])
     chromas = np.stack([rgb_to_chroma(ct.Hint(0, 0, name).rgb) for name in names])
@@ -118,7 +118,7 @@ def draw_mean_color():
 
 
 def draw_full_size():
-    """Real chroma of 32 pixels brought to full size: bilinearly, and along edges."""
+    """Draws chroma of 32 pixels at full size, upsampled bilinearly and along edges."""
     photo = skimage.data.coffee()
     rgb = np.float32(photo) / 255
     luma, chroma = rgb_to_luma(rgb), rgb_to_chroma(rgb)

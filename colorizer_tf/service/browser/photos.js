@@ -1,4 +1,4 @@
-// Photo files: read as luma, and written in colour; see photos.py.
+// Reads photo files as luma, and writes them in color; see photos.py.
 
 import {shrink} from "./painting.js";
 
@@ -14,7 +14,7 @@ const lumaOf = (red, green, blue) =>
   (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
 const ascii = (bytes) => String.fromCharCode(...bytes);
 
-// The format of a file by its content, whatever its name says: the ending of its result.
+// Returns the extension of a file's result, by the file's content and not by its name.
 export const extensionOf = async (file) => {
   const head = ascii(await read(file, 0, 12));
   if (head.startsWith("\xff\xd8\xff")) return ".jpg";
@@ -22,15 +22,15 @@ export const extensionOf = async (file) => {
   if (/^(II[*+]\0|MM\0[*+])/.test(head)) return ".tif";
   if (/^RIFF....WEBP/s.test(head)) return ".webp";
   if (head.startsWith("BM")) return ".bmp";
-  return null; // whatever else the browser reads becomes a JPEG
+  return null; // other formats that the browser reads become JPEG
 };
 
-// Whether it is beyond a browser: TIFF, and 16 bits.
+// Returns whether browsers cannot handle the file: TIFF, and 16 bits.
 export const needsCommand = async (file, extension) =>
   extension === ".tif" || (extension === ".png" && (await read(file, 24, 25))[0] === 16);
 
-// A photo, upright: {luma, width, height, alpha, canvas}; of `longestSide` at most, if given.
-// There is no canvas yet if the luma needed none.
+// Returns an upright photo, {luma, width, height, alpha, canvas}, with at most
+// `longestSide` pixels a side, if given. `canvas` is missing if the luma needed none.
 export const decode = async (file, extension, maxPixels, longestSide) => {
   const bytes = extension === ".jpg" && new Uint8Array(await file.arrayBuffer());
   if (bytes && !isWhole(bytes)) throw {code: "damaged"};
@@ -47,8 +47,8 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
   return {...photo, luma, alpha, width, height};
 };
 
-// A JPEG in colour as its plane of luma says it, which RGB no longer does where colours
-// are vivid. Null where the browser has no such planes to give.
+// Returns a color JPEG's own plane of luma, upright; RGB loses it where colors are vivid.
+// Returns null if the browser does not give planes.
 const readLumaPlane = async (bytes, maxPixels) => {
   const isColour = readSegments(bytes).some(isColourFrame);
   if (!isColour || !self.ImageDecoder) return null;
@@ -61,14 +61,14 @@ const readLumaPlane = async (bytes, maxPixels) => {
     if (!/^I4\d\d$/.test(format) || !colorSpace.fullRange || w * h > maxPixels) return null;
     const planes = new Uint8Array(frame.allocationSize());
     const [{offset, stride}] = await frame.copyTo(planes);
-    // Where the first pixel is, and how far the ones below and beside it.
+    // The place of the first pixel, and the steps to the ones below and beside it.
     const steps = {
       0: [0, stride, 1],
       90: [(h - 1) * stride, 1, -stride],
       180: [(h - 1) * stride + w - 1, -stride, -1],
       270: [w - 1, -1, stride],
     };
-    if (!(rotation in steps)) return null; // older browsers do not say it
+    if (!(rotation in steps)) return null; // in older browsers
     let [start, down, across] = steps[rotation];
     const [width, height] = rotation % 180 ? [h, w] : [w, h];
     if (flip) [start, across] = [start + (width - 1) * across, -across];
@@ -112,12 +112,12 @@ const readPixels = async (file, extension, maxPixels) => {
       alpha[at] = data[from + 3];
     }
   }
-  // Some browsers leave a canvas empty that is too large for them.
+  // In some browsers, a canvas that is too large stays empty.
   if (alpha?.every((opacity) => !opacity)) throw {code: "too_many_pixels"};
   return {luma, width, height, alpha, canvas};
 };
 
-// Browsers show a JPEG that breaks off, with gray where there is nothing.
+// Browsers show a truncated JPEG, with gray in the missing part.
 const isWhole = (bytes) => {
   for (let at = bytes.length - 2; at > 0; at -= 1) {
     if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
@@ -131,14 +131,14 @@ const bands = function* (width, height) {
   for (let top = 0; top < height; top += rows) yield [top, Math.min(rows, height - top)];
 };
 
-// Returns a photo, painted by `paintRows(rgba, top, bottom)`, as a blob.
+// Returns a photo as a blob, painted by `paintRows(rgba, top, bottom)`.
 //
-// `source` is its file, whose EXIF, profile and resolution go from JPEG to JPEG.
+// From its file `source`, a JPEG, another JPEG gets EXIF, color profile and resolution.
 export const encode = async (photo, ending, paintRows, source) => {
   const {alpha, width, height, canvas = new OffscreenCanvas(width, height)} = photo;
   const extension = ending ?? ".jpg";
   if (Math.max(width, height) > (MAX_SIDE[extension] ?? Infinity)) throw {code: "wrong_format"};
-  // What was read into it is painted over, so that there is one such canvas.
+  // The canvas of the decoded photo is painted over, to save memory.
   if (canvas.width !== width || canvas.height !== height) {
     [canvas.width, canvas.height] = [width, height];
   }
@@ -153,11 +153,11 @@ export const encode = async (photo, ending, paintRows, source) => {
   });
   if (extension === ".bmp") return writeBmp(rows, width, height);
   const blob = await canvas.convertToBlob({type: MEDIA_TYPES[extension], quality: QUALITY});
-  canvas.width = canvas.height = 0; // its memory is free at once
+  canvas.width = canvas.height = 0; // frees its memory at once
   return extension === ".jpg" ? addMetadata(blob, source) : blob;
 };
 
-// Sets the opacity of RGBA, or lays it on white.
+// Sets the opacity of RGBA, or blends it with white.
 const cover = (rgba, alpha, start, keeps) => {
   for (let at = 3, from = start; at < rgba.length; at += 4, from += 1) {
     const opacity = alpha ? alpha[from] : 255;
@@ -178,7 +178,7 @@ const writeBmp = (bands, width, height) => {
   head.setUint16(26, 1, true);
   head.setUint16(28, 24, true);
   const parts = bands.map(({data, height: count}) => {
-    const bytes = new Uint8Array(stride * count); // rows go upwards, and blue comes first
+    const bytes = new Uint8Array(stride * count); // bottom row first, in the order BGR
     for (let row = 0, from = 0; row < count; row += 1) {
       for (let at = stride * (count - 1 - row), x = 0; x < width; x += 1, at += 3, from += 4) {
         bytes.set([data[from + 2], data[from + 1], data[from]], at);
@@ -189,9 +189,9 @@ const writeBmp = (bands, width, height) => {
   return new Blob([head, ...parts.reverse()], {type: "image/bmp"});
 };
 
-// --- What a JPEG says of itself
+// --- Metadata of a JPEG
 
-// The segments before the pixels of a JPEG: [{marker, bytes}], and where they end.
+// Returns the segments before the pixels of a JPEG: [{marker, bytes, at}], `at` their place.
 const readSegments = (bytes) => {
   const segments = [];
   let at = 2;
@@ -204,7 +204,7 @@ const readSegments = (bytes) => {
 };
 
 const isApp = ({marker}) => marker >= 0xe0 && marker <= 0xef;
-// Baseline, extended or progressive, of three components.
+// Baseline, extended or progressive, with three components.
 const isColourFrame = ({marker, bytes}) => marker >= 0xc0 && marker <= 0xc2 && bytes[9] === 3;
 
 const addMetadata = async (blob, source) => {
@@ -217,17 +217,17 @@ const addMetadata = async (blob, source) => {
   const head = all.find((each) => begins(each, "JFIF\0")) ?? own.find((each) => begins(each, "JFIF\0"));
   const exif = all.find((each) => begins(each, "Exif\0"));
   const profile = all.filter((each) => begins(each, "ICC_PROFILE\0"));
-  // A profile for gray or CMYK makes no sense of a photo in colour.
+  // A profile for gray or CMYK does not fit a photo in color.
   const isRgb = profile[0] && ascii(profile[0].bytes.slice(34, 38)) === "RGB ";
   const kept = [head && trimHead(head.bytes), exif && straighten(exif.bytes)]
     .concat(isRgb ? profile.map((each) => each.bytes) : []).filter(Boolean);
   const rest = own.find((each) => !isApp(each)).at;
   const whole = new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)]);
-  // In one part: Firefox decodes none that has several.
+  // Firefox cannot decode a blob of several parts.
   return new Blob([await whole.arrayBuffer()], {type: blob.type});
 };
 
-// The head of a JPEG without the small picture that it may have.
+// Returns the JFIF segment without its thumbnail.
 const trimHead = (segment) => {
   const head = segment.slice(0, 18);
   head.set([0, 16], 2);
@@ -235,7 +235,7 @@ const trimHead = (segment) => {
   return head;
 };
 
-// EXIF of a photo that has been turned upright, without its small gray picture.
+// Returns the EXIF of an upright photo, without its gray thumbnail.
 const straighten = (segment) => {
   const view = new DataView(segment.buffer, segment.byteOffset, segment.length);
   const little = view.getUint16(10) === 0x4949;
@@ -256,7 +256,8 @@ const straighten = (segment) => {
 
 const splitName = (name) => /^(.+?)(\.[^.]+)?$/s.exec(name).slice(1);
 
-// "a b.jpeg" gives "a b colour.jpeg", safe as the name of a file; see validation.py.
+// Returns a safe file name for a result: "a b.jpeg" gives "a b colour.jpeg"; see
+// validation.py.
 export const resultName = (name, ending) => {
   const extension = ending ?? ".jpg";
   const last = name.replaceAll("\\", "/").split("/").at(-1)
