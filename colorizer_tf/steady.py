@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 # What the frame beside counts for, against the frame's own guess.
-DECAY = 0.85
+DECAY = 0.9
 # Guesses that differ take from each other's color: it is given back, up to this.
 MAX_GAIN = 1.2
 # At such a difference of luma, and such a way off in pixels after going there and
@@ -58,9 +58,11 @@ class Look:
         luma: float32 (h, w), in [0, 1].
         chroma: (Cb, Cr), float32 (h, w, 2); the frame's own, and then the steady
             one.
-        link: the motion from the frame before; None where a shot begins.
+        link: the motion from the frame before; None where a shot begins, and when
+            it has served.
         sums: the weighted sum of the chroma of this frame and all before, of its
-            squares, and of the weights, float32 (h, w, 4).
+            squares, and of the weights, float32 (h, w, 4). In the end only the last
+            frame of a chunk has it.
     """
 
     frame: object
@@ -196,7 +198,9 @@ def _settle(chunk, following):
             later = None
     # Not before: a frame's own chroma is what the one before it is told.
     for look, chroma in zip(chunk, reversed(results), strict=True):
-        look.chroma = chroma
+        look.chroma, look.link = chroma, None  # links are large, and done with
+    for look in chunk[:-1]:
+        look.sums = None
     return chunk
 
 
