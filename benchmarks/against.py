@@ -1,11 +1,11 @@
-"""This version beside another one: start, large photo, folder, service, Ray.
+"""Compares this version with another: start, large photo, folder, service, Ray.
 
     git worktree add ../before ea30a82
     python benchmarks/against.py ../before
 
-Both run in one go, use this Python, take turns, and color the same gray JPEGs, made
-of the embedded sample. Times are the least of `--repeat` runs. Memory is the peak of
-the process. `--also FOLDER` adds packages that only the other version needs.
+Both versions take turns in one run, use this Python, and color the same gray JPEGs,
+made from the embedded sample. Times are the least of `--repeat` runs. Memory is the
+peak of the process. `--also FOLDER` adds packages that only the other version needs.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import skimage.data
 
 CLIENTS, REQUESTS, PORT = 16, 320, 8917
 HERE = Path(__file__).parents[1]
-# Prints the seconds of OpenCV and of the colorizer for one photo, file to file.
+# Prints the seconds of OpenCV and of the colorizer for one photo, from file to file.
 LARGE = """
 import sys, time, cv2, colorizer_tf as ct
 from pathlib import Path
@@ -42,7 +42,7 @@ def least(work):
 own()
 print(least(opencv), least(own))
 """
-# Prints photos a second of a folder, the network being ready.
+# Prints the photos per second of a folder, with a network that has warmed up.
 FOLDER = """
 import sys, time, colorizer_tf as ct
 colorizer = ct.Colorizer.pretrained()
@@ -95,7 +95,7 @@ def main():
 
 
 def make_photos(folder, count):
-    """Returns a folder of gray JPEGs of 150x150, and one of 12 megapixels."""
+    """Returns a folder of gray JPEGs of 150x150, and a JPEG of 12 megapixels."""
     source = cv2.cvtColor(skimage.data.astronaut(), cv2.COLOR_RGB2GRAY)
     small, large = folder / "small", folder / "large.jpg"
     small.mkdir()
@@ -113,7 +113,7 @@ def run(tree, *command):
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
-        cwd=tree[0],  # Python looks for modules there first
+        cwd=tree[0],  # Python searches the current folder first
         env=os.environ | {"PYTHONPATH": paths, "RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -204,7 +204,7 @@ def measure_service(tree, photos):
 
 
 def peak_memory(pid):
-    """The peak of a process so far, in GB."""
+    """Returns the peak memory of a process so far, in GB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1e6

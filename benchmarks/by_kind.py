@@ -1,8 +1,8 @@
-"""The measures by kind of photo, for the generator in the box or another one.
+"""Evaluates a generator by kind of photo; by default, the package's generator.
 
-Photos are grouped by what stands before the first "_" of their names, and only the
-test side of the folder is measured: the tenth that training keeps out. With `--hints`,
-it is what points of the real colors bring, in dB of PSNR.
+Photos are grouped by the part of their names before the first "_". Only the test side
+of each folder is measured: the tenth that training keeps out. With `--hints`, it
+measures the gain in PSNR, in dB, of points with the real colors.
 
     python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
     python benchmarks/by_kind.py photos/more photos/large --strength 0.7

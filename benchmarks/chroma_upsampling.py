@@ -1,11 +1,11 @@
-"""What is lost when chroma is predicted small and brought up again.
+"""Measures the loss when chroma is predicted at a small size and upsampled.
 
-The table behind `working_size` and behind `upsampling`: the real chroma of color
-photos, brought down to a quarter of the working size, as the network predicts it,
-and up again in five ways, joined with the real luma. PSNR in dB over each photo, the
-mean over the photos, and the same over the twentieth of the pixels where color
-changes most: the edges, where bleeding is seen. Then the error of the generator in
-the box, or of another one, at each working size.
+The first table supports the choice of `working_size` and of the upsampling. It scales
+the real chroma of color photos to a quarter of the working size, as the network
+predicts it. It upsamples it in five ways and joins it with the real luma. It prints the
+mean over the photos of the PSNR, in dB: over all pixels, and over the twentieth where
+chroma changes most. These are the edges, where colors bleed. The second table gives the
+error of a generator at each working size; by default, the package's generator.
 
     python benchmarks/chroma_upsampling.py --weights runs/sample/generator.keras
 """
@@ -45,7 +45,7 @@ def interpolate(method):
 
 
 def guided_filter(luma, chroma, shape, radius=8, epsilon=1e-3):
-    """He, Sun and Tang's filter as published, on the luma as it is."""
+    """The filter of He, Sun and Tang as published, on the unscaled luma."""
 
     def mean(planes):
         return cv2.blur(planes, (2 * radius + 1, 2 * radius + 1))
@@ -71,14 +71,14 @@ def psnr(result, photo, mask=None):
 
 
 def steepest(chroma, share=0.05):
-    """The pixels where chroma changes most, (H, W) booleans."""
+    """Returns a mask of the pixels where chroma changes most, bool (H, W)."""
     slopes = [cv2.Sobel(chroma, cv2.CV_32F, *axes) for axes in ((1, 0), (0, 1))]
     slope = np.square(np.dstack(slopes)).sum(axis=-1)
     return slope > np.quantile(slope, 1 - share)
 
 
 def bring_down_and_up(photo, size, bring_up):
-    """Returns a photo whose chroma went through a quarter of the working size."""
+    """Returns a photo whose chroma was scaled to a quarter of the working size."""
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     luma, chroma = split(photo)
     scale = min(1, size / min(luma.shape))

@@ -1,4 +1,4 @@
-"""Clips made of photos, whose motion is known: what `benchmarks/film.py` judges by."""
+"""Makes clips with known motion from photos, for `benchmarks/film.py`."""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +7,9 @@ import numpy as np
 
 HEIGHT, WIDTH = 180, 240
 RATE = 25
-# The part of a photo that is seen, when far and when near; and the turn, in radians.
+# The visible part of a photo, from far and from near; and the rotation, in radians.
 WIDE, NEAR, TURN = 0.8, 0.55, 0.05
-# Photos whose names begin so are of streets, and of people.
+# Prefixes of the names of photos of streets, and of people.
 STREETS = ("camvid", "graz", "street")
 PEOPLE = ("idenprof", "children", "lfw", "celeb", "face", "astronaut")
 
@@ -20,8 +20,8 @@ class Clip:
 
     Attributes:
         frames: uint8 RGB, (HEIGHT, WIDTH, 3).
-        back: for each frame, where each pixel was in the one before, float32
-            (HEIGHT, WIDTH, 2), (x, y), NaN where it was not seen; None after a cut.
+        back: for each frame, each pixel's place (x, y) in the previous frame, float32
+            (HEIGHT, WIDTH, 2), NaN where it was not visible; None after a cut.
     """
 
     frames: list = field(default_factory=list, repr=False)
@@ -33,8 +33,8 @@ class View:
 
     Args:
         photo: uint8 RGB.
-        zoom: whether it comes nearer, and turns a little.
-        pan: the part of the room around the window that it crosses.
+        zoom: whether the window zooms in and rotates a little.
+        pan: the part of the space around the window that it crosses.
     """
 
     def __init__(self, photo, zoom=True, pan=0.7):
@@ -58,7 +58,7 @@ class View:
 
 
 class Face(View):
-    """A photo on a cylinder that turns by 50 degrees, before the photo itself."""
+    """A photo on a cylinder that turns by 50 degrees, in front of the photo itself."""
 
     RADIUS, MOST = WIDTH / 3, 0.44
 
@@ -71,7 +71,7 @@ class Face(View):
         return np.dstack([np.where(inside, x, places[..., 0]), places[..., 1]])
 
     def to_photo(self, places, t):
-        # What turns into sight is the photo's mirror image.
+        # The sides that turn into view show the photo mirrored.
         side = (places[..., 0] - WIDTH / 2) / self.RADIUS
         angle = np.arcsin(np.clip(side, -0.98, 0.98)) + self.MOST * np.sin(7 * t)
         x = np.where(
@@ -90,12 +90,12 @@ def make_clip(view, count, grain=0, lamp=0, smoke=False, passer=None, seed=0):
 
     Args:
         view: a `View`.
-        count: of frames.
-        grain: the deviation of noise, in levels.
-        lamp: the deviation of the light.
-        smoke: whether some drifts by.
-        passer: a photo, an oval of which goes by, against the motion of the view.
-        seed: of all that is random.
+        count: the number of frames.
+        grain: the standard deviation of noise, in levels.
+        lamp: the standard deviation of the brightness.
+        smoke: whether smoke drifts by.
+        passer: a photo; an oval part of it passes, against the motion of the view.
+        seed: of the random numbers.
     """
     rng, clip = np.random.default_rng(seed), Clip()
     grid = np.float32(np.dstack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))))
@@ -142,7 +142,7 @@ def _shift(photo, places):
 
 
 def _blow(rgb, number, seed):
-    """Smoke that rises, widens and changes its form; it is as gray as smoke is."""
+    """Adds gray smoke that rises, widens and changes its shape."""
     thick = np.zeros((HEIGHT, WIDTH), np.float32)
     for octave, size in enumerate((8, 16, 32)):
         noise = np.random.default_rng([seed, octave]).random((size * 4, size))
@@ -167,7 +167,7 @@ def make_kinds(photos, count):
 
     Args:
         photos: a dictionary of names -> uint8 RGB.
-        count: of frames of a clip.
+        count: the number of frames of a clip.
     """
 
     def choose(names):

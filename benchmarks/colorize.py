@@ -1,9 +1,9 @@
-"""A 12-megapixel photo and a folder of 500 small ones, colorized file to file.
+"""Measures a 12-megapixel photo and a folder of 500 small ones, from file to file.
 
-Beside each, what it is measured against, in the same run: for the large photo the
-same file decoded and encoded by OpenCV alone; for the folder the bare network on
-ready arrays, at the batch size where it is at its best. The photos are made of the
-embedded sample unless others are given; both are gray JPEGs.
+Each has a reference in the same run. For the large photo, OpenCV alone decodes and
+encodes the same file. For the folder, the bare network runs on arrays, at its fastest
+batch size. All photos are gray JPEGs, made from the embedded sample or from given
+photos.
 
     python benchmarks/colorize.py --weights runs/sample/generator.keras
 """
@@ -60,7 +60,7 @@ def copy_with_opencv(source, destination):
 
 
 def network_rates(colorizer, seconds):
-    """Photos per second of the bare network, by batch size."""
+    """Returns the photos per second of the bare network, by batch size."""
     height, width = colorizer.network_shape(*colorizer.working_shape(SMALL, SMALL))
     rates = {}
     for batch_size in (1, 2, 4, 8, 16, 32, 64, 128):

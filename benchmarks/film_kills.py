@@ -1,8 +1,8 @@
-"""A film colorized by runs that are killed at random moments (`kill -9`).
+"""Checks a film that is colorized by runs that are killed at random moments.
 
-Each run goes on until it has written some more pieces, and a random time after that.
-There must be no result until a run has come to its end; then it must be the film of
-a run that was not killed: each packet of the pictures, and of the sound.
+Each run is killed (`kill -9`) a random time after it has written some more pieces.
+There must be no result before a run has finished. The result must then equal that of a
+run that was not killed, in each packet of pictures and sound.
 
     python benchmarks/film_kills.py --kills 10
 """

@@ -1,9 +1,9 @@
-"""From a click on the page to the photo with that color, in a real browser.
+"""Measures the time from a click on the page to the new colors, in a real browser.
 
-Photos of several sizes, made of the embedded sample, are dropped on the page, and
-colors are set at random places, a second apart. Two times are taken: until the
-picture shows the color, and, after the last click, until the file at full size has
-been downloaded. It needs Chromium, as the tests of the page do.
+It adds photos of several sizes, made from the embedded sample, to the page, and sets
+colors at random places, a second apart. It measures the time until the picture shows
+the color, and the time of the download at full size after the last click. It needs
+Chromium, as the tests of the page do.
 
     python benchmarks/hints.py --weights runs/mine/generator.keras
 """
@@ -26,7 +26,7 @@ from service import start_service
 SIZES = ((150, 150), (1600, 1250), (4000, 3000))
 PAUSE_MILLISECONDS = 1000
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-# Tells the milliseconds from a click to the picture that shows it.
+# Returns the milliseconds from a click to the picture that shows it.
 WATCH = """() => {
   const image = document.querySelector("#colour");
   let start = 0;
@@ -40,7 +40,7 @@ IDLE = "#stage[data-state=done][aria-busy=false]"
 
 
 def measure(page, photo, clicks):
-    """The seconds of each click, and those of the download."""
+    """Returns the seconds of each click, and of the download."""
     rng = np.random.default_rng(0)
     page.set_input_files("#files", photo)
     page.wait_for_selector(IDLE)

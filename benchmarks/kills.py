@@ -1,10 +1,9 @@
-"""An archive of 300 photos on Ray, killed at random moments; what is left is checked.
+"""Checks an archive of 300 photos on Ray that is killed at random moments.
 
-Each round takes a new destination and kills, after a random number of results, the
-driver, a worker, or all of Ray (`kill -9` each). Whatever has a result's name must
-have all of its bytes then, as `colorize_folder` without kills has them; and after
-one more run, on Ray and without by turns, the set must be complete, with nothing
-beside it.
+Each round uses a new destination. After a random number of results, it kills the
+driver, a worker, or all of Ray (`kill -9`). Each file with a result's name must then
+equal the result of `colorize_folder`. After one more run, on Ray or without it by
+turns, all results must exist, and no other files.
 
     python benchmarks/kills.py --rounds 20
 """
@@ -46,7 +45,7 @@ def start(source, destination, log):
 
 
 def kill(run, whom):
-    """Kills with signal 9; returns the workers, who may take a while to notice."""
+    """Kills with signal 9; returns the workers, which may take a while to notice."""
     driver = psutil.Process(run.pid)
     ray = driver.children(recursive=True)
     workers = [process for process in ray if "MapWorker" in " ".join(name(process))]

@@ -1,7 +1,7 @@
-"""Photos per second of the input pipeline alone, beside those of training.
+"""Measures the photos per second of the input pipeline alone.
 
-The pipeline is `make_dataset(..., training=True)` at the defaults of `02_train`,
-in its first epoch, nothing cached, and in its second.
+The pipeline is `make_dataset(..., training=True)` with the defaults of `02_train`. It
+measures the first epoch, without a cache, and the second.
 
     python benchmarks/pipeline.py --photos data/photos
 """

@@ -1,8 +1,8 @@
-"""200 requests to the service, 16 at a time, against the same photos as a folder.
+"""Compares 200 requests to the service, 16 at a time, with the same photos as a folder.
 
-Photos of 150x150 and of 2 megapixels take turns. Each response is compared with the
-photo that was sent; both rates come from the same run, and the peak memory is that
-of the service's own process. The photos are made of the embedded sample.
+Photos of 150x150 and of 2 megapixels alternate, made from the embedded sample. Each
+response is compared with its photo. Both rates come from the same run. The peak memory
+is that of the service's process.
 
     python benchmarks/service.py --weights runs/sample/generator.keras
 """
@@ -26,7 +26,7 @@ import numpy as np
 import skimage.data
 
 SIZES = ((150, 150), (1600, 1250))
-# JPEG, written twice, is off by so many levels in the mean at most.
+# The largest mean difference, in levels, of a JPEG that is written twice.
 TOLERANCE = 4
 
 
@@ -40,7 +40,7 @@ def make_photos(folder, count):
     for number in range(count):
         rng = np.random.default_rng(number)
         gray = cv2.resize(sources[number % len(sources)], SIZES[number % len(SIZES)])
-        # No two photos are alike: else nobody would see that they were swapped.
+        # All photos differ, so that swapped responses are noticed.
         gray = np.roll(gray, rng.integers(0, gray.shape), (0, 1))
         gray = np.uint8(np.clip(gray + rng.normal(0, 3, gray.shape), 0, 255))
         cv2.imwrite(str(folder / f"{number:04}.jpg"), gray)
@@ -48,7 +48,7 @@ def make_photos(folder, count):
 
 
 def folder_rate(colorizer, photos, results):
-    """Photos per second of `colorize_folder`."""
+    """Returns the photos per second of `colorize_folder`."""
     start = time.perf_counter()
     report = colorizer.colorize_folder(photos[0].parent, results)
     return len(report.with_status("done")) / (time.perf_counter() - start)
@@ -81,7 +81,7 @@ def ask(client, photo):
 
 
 def is_of(response, photo):
-    """Whether the response is this photo, in color or not."""
+    """Whether the response shows this photo, in color or not."""
     if response.status_code != 200:
         return False
     sent = cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE)
@@ -119,7 +119,7 @@ def main():
             rate = len(photos) / (time.perf_counter() - start)
         service.send_signal(signal.SIGTERM)
         service.wait()
-        # Before and after the service: what else the machine does may change.
+        # Before and after the service, because the machine's load may change.
         reached = max(reached, folder_rate(colorizer, photos, Path(folder) / "after"))
         right = sum(
             is_of(response, photo)

@@ -1,10 +1,10 @@
-"""The static site in Chromium: its results beside the command's, its time and memory.
+"""Measures the static site in Chromium: results against the command's, time, memory.
 
 python benchmarks/site.py PHOTO... [--large PHOTO] [--site FOLDER] [--clicks 20]
     [--format png]
 
-Every fourth photo, and the first, has three hints. The photos are compared as they
-come out of the file, with what `Colorizer.colorize_file` writes.
+The first photo, and each fourth after it, has three hints. The decoded files are
+compared with those of `Colorizer.colorize_file`.
 """
 
 import colorizer_tf as ct
@@ -152,7 +152,7 @@ def click(page, photo, count):
 
 
 def renderer_memory():
-    """The highest that a renderer has had, in MB."""
+    """Returns the peak memory of a renderer, in MB."""
     highest = 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:

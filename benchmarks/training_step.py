@@ -1,8 +1,8 @@
-"""Photos per second of one full GAN step: ours against the original's networks.
+"""Compares the photos per second of a GAN step: ours and the original's networks.
 
-Both take batches of random photos, in one process on one machine, through the
-same `ColorizationGAN.train_step`: ours at 128x128 with the defaults of
-`02_train`, the original's (github.com/asskicker54/colorizer) at its 120x120.
+Both run `ColorizationGAN.train_step` on batches of random photos, in one process. Ours
+run at 128x128 with the defaults of `02_train`; the original's
+(github.com/asskicker54/colorizer) run at their 120x120.
 
     python benchmarks/training_step.py
 """
@@ -46,7 +46,7 @@ def build_original_discriminator():
     x = layers.Flatten()(x)
     for width in (512, 128, 16):
         x = layers.Dense(width, activation="relu")(x)
-    # The original's sigmoid is in the loss here: the same sum, on logits.
+    # Here the loss takes logits and includes the original's final sigmoid.
     model = keras.Model(photo, layers.Dense(1)(x), name="original_discriminator")
     assert model.count_params() == 1_907_905, model.count_params()
     return model

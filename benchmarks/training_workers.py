@@ -1,9 +1,9 @@
-"""What several workers cost and bring: step time, and what they exchange.
+"""Measures training with several workers: the time of a step, and the data exchanged.
 
-Starts two workers on this machine, each with a half of the processor, and trains
-the networks of `02_train` on random photos; then one process with the same half
-and half of the batch: the same work without an exchange. The difference is what
-the exchange takes on this machine, where no network lies between the two.
+It starts two workers on this machine, each with half of the processor, and trains the
+networks of `02_train` on random photos. Then one process with half of the processor
+trains on half of the batch: the same work without exchange. The difference is the time
+of the exchange on this machine, without a network between the workers.
 
     python benchmarks/training_workers.py
 """
@@ -24,7 +24,7 @@ PORT = 23450
 
 
 def measure(batch_size, steps):
-    """Trains; prints the median seconds of a step, and what is exchanged in it."""
+    """Trains; prints the median seconds of a step, and the data exchanged in it."""
     import tensorflow as tf
 
     strategy = ct.training_strategy()
@@ -65,7 +65,7 @@ def measure(batch_size, steps):
 
 
 def run(workers, batch_size, steps):
-    """Runs `measure` in so many processes, each with a part of the cores."""
+    """Runs `measure` in several processes, each with a part of the cores."""
     cores = sorted(os.sched_getaffinity(0))
     part = max(1, len(cores) // 2)
     addresses = [f"127.0.0.1:{PORT + index}" for index in range(workers)]

@@ -14,14 +14,21 @@ MAX_VARIANTS = 12
 
 
 def main(arguments=None):
-    """Runs a command; returns the exit code: 0 if all went well, else 1."""
+    """Runs a command.
+
+    Args:
+        arguments: a list of texts; by default those of the process.
+
+    Returns:
+        The exit code: 0 for success, 1 if something failed, 130 if interrupted.
+    """
     options = _parse(arguments)
-    # A plain kill ends like Ctrl-C: what is being written is finished first.
+    # SIGTERM acts like Ctrl-C: files in progress are finished first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return options.command(options)
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        print("Interrupted; the same command continues from here.", file=sys.stderr)
         return 130
     except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -49,10 +56,10 @@ def _add_colorize(commands):
         "colorize",
         help="colorize a photo, a film, or all of them below a folder",
         description="Colorizes a photo, a film, or all of them below a folder into the "
-        "same tree of folders. Photos are never changed; results that are there and up "
-        "to date are skipped. With --ray, an archive on several machines, in folders "
-        "or in buckets such as s3://bucket/scans.",
-        epilog="Exit code: 0 if all went well, 1 if something failed, 2 for wrong "
+        "same tree of folders. Photos are never changed, and results that are up to "
+        "date are skipped. With --ray, several machines colorize an archive, in "
+        "folders or in buckets such as s3://bucket/scans.",
+        epilog="Exit code: 0 for success, 1 if something failed, 2 for wrong "
         "arguments, 130 if interrupted.",
     )
     colorize.add_argument(
@@ -67,39 +74,39 @@ def _add_colorize(commands):
         "--strength",
         type=float,
         default=1.0,
-        help="of the color that is predicted; 0 is gray, but for hints (1)",
+        help="factor of the predicted color, not of the hints; 0 is gray (1)",
     )
     colorize.add_argument(
         "--weights",
         metavar="FILE",
         help="a generator.keras, or hf://owner/name for one on the Hugging Face Hub "
-        "(the one in the package)",
+        "(the package's own)",
     )
     colorize.add_argument(
         "--working-size",
         type=int,
         metavar="PIXELS",
-        help="shorter side of what the network sees (128)",
+        help="shorter side of the network's input (128)",
     )
     colorize.add_argument(
         "--format",
         choices=("bmp", "jpg", "png", "tif", "webp"),
-        help="of a folder's results (that of each photo)",
+        help="format of a folder's results (that of each photo)",
     )
     colorize.add_argument(
         "--hints",
         metavar="FILE",
-        help="colors that places of a photo have, as JSON: "
-        '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], x and y as fractions of its '
-        'width and height, and for a film "time": seconds (for a folder, '
+        help="colors of places in a photo, as JSON: "
+        '[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}], where x and y are fractions of '
+        'width and height; for a film, each also has "time": seconds (for a folder: '
         "NAME.hints.json beside a photo)",
     )
     colorize.add_argument(
         "--variants",
         type=_count,
         metavar="COUNT",
-        help="write several results of a photo, which differ where the network is in "
-        "doubt: NAME (1).jpg, NAME (2).jpg, ...",
+        help="write several results of a photo, which differ where the network is "
+        "unsure: NAME (1).jpg, NAME (2).jpg, ...",
     )
     colorize.add_argument(
         "--ray",
@@ -115,10 +122,10 @@ def _add_colorize(commands):
 def _add_serve(commands):
     serve = commands.add_parser(
         "serve",
-        help="run the service: a page to drop photos on, an address for programs",
+        help="run the service: a page for people, an API for programs",
         description="Runs the service: a page for people at /, and POST "
-        "/api/colorize for programs, described at /docs. SIGTERM or Ctrl-C ends it "
-        "when all that it has accepted is done.",
+        "/api/colorize for programs, described at /docs. After SIGTERM or Ctrl-C, it "
+        "finishes all accepted photos and ends.",
     )
     serve.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (127.0.0.1)"
@@ -128,7 +135,7 @@ def _add_serve(commands):
         "--weights",
         metavar="FILE",
         help="a generator.keras, or hf://owner/name for one on the Hugging Face Hub "
-        "(the one in the package)",
+        "(the package's own)",
     )
     serve.set_defaults(command=_serve)
 
@@ -143,40 +150,38 @@ def _add_site(commands):
     site = commands.add_parser(
         "site",
         help="write the page as a static site, with the network in it",
-        description="Writes the page as a static site that any host of files can "
-        "serve. Photos are colorized in the browsers of those who visit it, and "
-        "uploaded nowhere.",
+        description="Writes the page as a static site for any web server. It colorizes "
+        "photos in the visitor's browser, and uploads none.",
     )
     site.add_argument(
-        "folder", metavar="FOLDER", help="a new one, or one with an older site"
+        "folder", metavar="FOLDER", help="a new folder, or one with an older site"
     )
     site.add_argument(
-        "--weights", metavar="FILE", help="a generator.keras (the one in the package)"
+        "--weights", metavar="FILE", help="a generator.keras (the package's own)"
     )
     site.set_defaults(command=_site)
 
 
 def _port(text):
     if not text.isdecimal() or int(text) >= 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is no port: they end at 65535")
+        raise argparse.ArgumentTypeError(f"{text} is no port: the highest is 65535")
     return int(text)
 
 
 def _colorize(options):
-    # What Pillow says of odd files would stand between the progress and the report.
+    # Pillow's warnings about odd files would interrupt the progress bar.
     warnings.filterwarnings("ignore", module="PIL")
     if options.hints and (options.ray or Path(options.source).is_dir()):
         raise ValueError(
-            "--hints is for a photo: in a folder, those in NAME.hints.json beside a "
-            "photo are taken."
+            "--hints is for a photo or a film: for a folder, use NAME.hints.json "
+            "beside each photo."
         )
     if options.variants and (options.ray or not Path(options.source).is_file()):
         raise ValueError("--variants is for a photo.")
     for place in (options.source, options.destination):
         if "://" in place and not options.ray:
             raise ValueError(
-                f"{place} is no folder of this machine: photos come from there, or go "
-                "there, with --ray."
+                f"{place} is no folder of this machine: an address needs --ray."
             )
     source = Path(options.source)
     if "://" not in options.source and not source.exists():
@@ -229,7 +234,7 @@ def _has_photos(source):
 def _import(name):
     try:
         return importlib.import_module(f"colorizer_tf.{name}")
-    except ModuleNotFoundError as error:  # which says what to install
+    except ModuleNotFoundError as error:  # the message says what to install
         raise ValueError(error) from error
 
 
@@ -298,7 +303,7 @@ def _serve(options):
             "the project's folder."
         ) from error
     colorizer = _load(options.weights)
-    # A second Ctrl-C, or the end that a first one asked for.
+    # uvicorn raises it again after it has stopped; a second Ctrl-C raises it as well.
     with contextlib.suppress(KeyboardInterrupt):
         serve(colorizer, options.host, options.port)
     return 0
@@ -323,12 +328,12 @@ def _read_hints(path):
 
 
 def _load(weights, **kwargs):
-    # Not for --help, nor for a wrong SOURCE.
+    # Importing takes time; --help and a wrong SOURCE do without it.
     from colorizer_tf.colorizer import Colorizer
 
     try:
         return Colorizer.load(weights or Colorizer.WEIGHTS, **kwargs)
-    except ImportError as error:  # what hf:// needs
+    except ImportError as error:  # hf:// needs huggingface_hub
         raise ValueError(error) from error
 
 

@@ -1,4 +1,4 @@
-"""The account of which photo gave which result, kept where the results are."""
+"""The account: a record beside the results that says which photo gave which result."""
 
 import json
 import os
@@ -7,19 +7,18 @@ import unicodedata
 from typing import NamedTuple
 
 RECORD = ".colorizer_tf.jsonl"
-# Photos during which their worker has died are taken up again one by one, each of
-# them so often.
+# After a worker dies, its photos are colorized one by one, each at most this often.
 MAX_TRIES = 2
 
 
 class Claim(NamedTuple):
-    """What a photo is to become.
+    """A photo and the name that its result gets.
 
     Attributes:
-        photo: its name, below the source.
-        result: the name of its result, below the destination.
-        state: what tells the photo, and its hints, from others.
-        hints: the name of the file with its hints, if there is one.
+        photo: its name below the source.
+        result: the name of its result below the destination.
+        state: size and stamp of the photo, and of its hints, to detect changes.
+        hints: the name of the file with its hints, or None.
     """
 
     photo: str
@@ -29,16 +28,15 @@ class Claim(NamedTuple):
 
 
 class Account:
-    """Tells which results are there, and which name a result gets.
+    """Knows which results are finished, and finds names for new ones.
 
-    It is kept in lines of JSON, one before a result is written, and another after
-    it: whenever a run is killed, the next one knows which files are its own, and
-    which of them are finished.
+    It consists of lines of JSON: one before a result is written, and one after. If a
+    run is killed, the next one knows which files it wrote and which are finished.
 
     Args:
-        source: where photos are, such as a `places.Folder`.
-        destination: where results go, likewise.
-        settings: a digest of all that a result depends on but the photo.
+        source: the `places.Place` of the photos.
+        destination: the `places.Place` of the results.
+        settings: a digest of generator and settings; see `folder.describe`.
     """
 
     def __init__(self, source, destination, settings):
@@ -51,7 +49,7 @@ class Account:
         self.merge()
 
     def merge(self):
-        """Brings into the record what many writers have left."""
+        """Merges the parts of several writers into the record."""
         parts = self.destination.parts()
         if parts:
             self._load(parts)
@@ -60,18 +58,18 @@ class Account:
         self.destination.remove(parts)
 
     def claim(self, photo, extension=None):
-        """Finds a name for a photo's result that nothing else has taken.
+        """Finds a free name for a photo's result.
 
         Args:
-            photo: its name.
-            extension: of the result; by default the photo's own.
+            photo: the photo's name.
+            extension: of the result; by default that of the photo.
 
         Returns:
             A `Claim`.
 
         Raises:
-            OSError: the photo is gone.
-            PhotoError: it is unclear whether hints are its own.
+            OSError: the photo no longer exists.
+            PhotoError: it is unclear which photo the hints belong to.
         """
         state = self.source.state(photo)
         hints = self.source.find_hints(photo)
@@ -87,7 +85,7 @@ class Account:
         return Claim(photo, numbered, state, hints)
 
     def is_done(self, claim):
-        """Whether the result is there, finished, and would be the same again."""
+        """Whether the result exists, is finished and is up to date."""
         entry = self._entries.get(_fold(claim.result))
         return (
             entry is not None
@@ -97,7 +95,7 @@ class Account:
         )
 
     def line(self, claim, finished):
-        """Returns the line that says of a result whether it is finished."""
+        """Returns the line that notes a result as finished or not."""
         return make_line(*make_entry(self.source, claim, self.settings, finished))
 
     def _is_free(self, name, photo, state):
@@ -107,14 +105,14 @@ class Account:
         if folded not in self._entries:
             if self.destination.size(name) is None:
                 return True
-            # From elsewhere, unless a killed run's last writer was still at it. (In a
-            # bucket, files are listed once, and before the account is read.)
+            # The file is foreign, unless a worker that outlived its run has just
+            # written it. A bucket lists its files before the account is read.
             if not self.destination.lists_once:
                 self._load(self.destination.parts())
             if folded not in self._entries:
                 return False
         address, known, *_ = self._entries[folded]
-        # The same photo may have changed since, or moved.
+        # The name is free for the same photo, changed or moved.
         return address == self.source.address(photo) or (
             known == state and not self.source.has_address(address)
         )
@@ -124,7 +122,7 @@ class Account:
             for line in content.splitlines():
                 try:
                     entry = json.loads(line)
-                except ValueError:  # half a line, left by a kill
+                except ValueError:  # a partial line that a killed run left
                     continue
                 self._entries[entry["result"]] = (
                     entry["photo"],
@@ -135,13 +133,13 @@ class Account:
 
 
 def make_entry(source, claim, settings, finished):
-    """Returns the key and the value under which an `Account` has a result."""
+    """Returns the key and the value of a result in an `Account`."""
     photo = source.address(claim.photo)
     return _fold(claim.result), (photo, claim.state, settings, finished)
 
 
 def make_line(result, entry, tries=1):
-    """Returns the line of JSON that stands for an entry, and for tries at it."""
+    """Returns an entry, with the number of tries, as a line of JSON."""
     photo, state, settings, finished = entry
     facts = {
         "result": result,
@@ -155,21 +153,27 @@ def make_line(result, entry, tries=1):
 
 
 def _fold(name):
-    # Names that differ in this alone are one name to some file systems.
+    # Some file systems ignore case and Unicode normalization in names.
     return unicodedata.normalize("NFC", name).casefold()
 
 
 class Notes:
-    """What is known of a chunk's photos, in its own part of the account.
+    """The part of the account that belongs to a worker's chunk of photos.
+
+    Args:
+        place: the `places.Place` of the results.
+        part: the name of the part.
+        entries: each photo's number -> key and value of its result, without the
+            last field, `finished`; see `make_entry`.
 
     Attributes:
-        seen: whether the chunk was begun before, by a worker that has died.
+        seen: whether a worker that died has begun the chunk.
     """
 
     def __init__(self, place, part, entries):
         self._place = place
         self._part = part
-        self._entries = entries  # of each photo's number
+        self._entries = entries
         self._finished = set()
         self._tries = dict.fromkeys(entries, 0)
         self.seen = False
@@ -183,7 +187,7 @@ class Notes:
                     self._finished.add(number)
 
     def begin(self, work):
-        """Notes that a photo is taken up alone; returns whether it has to be."""
+        """Notes a try at a single photo; returns whether to colorize the photo."""
         if work.number in self._finished:
             return False
         if self._tries[work.number] == MAX_TRIES:
@@ -197,11 +201,11 @@ class Notes:
         return True
 
     def finish(self, works):
-        """Takes in which photos are done."""
+        """Notes which photos are done; `save` writes it."""
         self._finished.update(work.number for work in works if not work.reason)
 
     def save(self, unfinished=True):
-        """Writes the part, with those that are unfinished or without them."""
+        """Writes the part, with or without unfinished photos."""
         lines = [
             make_line(result, (*facts, number in self._finished), self._tries[number])
             for number, (result, facts) in self._entries.items()

@@ -1,4 +1,4 @@
-"""An archive colorized: folders and buckets of any number of photos, on Ray Data."""
+"""Colorizes an archive: folders or buckets of any number of photos, on Ray Data."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from colorizer_tf.account import Account, Claim, Notes, make_entry
 from colorizer_tf.colorizer import Colorizer
 from colorizer_tf.folder import Work, colorize_works, describe, list_photos
 from colorizer_tf.places import HINTS, PARTS, SCRATCH, open_place
-from colorizer_tf.report import Progress
+from colorizer_tf.report import Progress, Report
 
 try:
     import fsspec  # noqa: F401
@@ -36,51 +36,62 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-# A worker has so many processors, or all of the smallest machine.
+# Processors of a worker; fewer if the smallest machine has fewer.
 WORKER_CPUS = 4
-# It has so many chunks under way: while one is fetched or put, another is at the
-# network. Each goes through `colorize_works` with so many threads.
+# Chunks that a worker handles at the same time: while one is transferred, another uses
+# the network. Each passes through `colorize_works` with `THREADS` threads.
 CHUNKS_AT_WORK = 2
 THREADS = 2
-# A chunk holds so many photos, and so many bytes, at most.
+# The most photos and bytes in a chunk.
 CHUNK_PHOTOS = 64
 CHUNK_BYTES = 2**28
-# So many files at a time are fetched from a bucket, or put into it.
+# Files that are fetched from a bucket, or put into it, at the same time.
 TRANSFERS = 16
 
 
 def colorize_archive(
-    colorizer, source, destination, strength=1.0, extension=None, address=None
-):
+    colorizer: Colorizer,
+    source: str | os.PathLike,
+    destination: str | os.PathLike,
+    strength: float = 1.0,
+    extension: str | None = None,
+    address: str | None = None,
+) -> Report:
     """Colorizes all photos below a folder or in a bucket, on many machines.
 
-    The results, their names, the account and the report are those of
-    `folder.colorize_folder`; either goes on where the other has stopped. Each
-    machine needs this package, and finds source and destination under the same
-    names.
+    Results, names, account and report are those of `folder.colorize_folder`; each
+    function continues an interrupted run of the other. Each machine needs this
+    package, and finds source and destination under the same names.
 
     Args:
         colorizer: a `Colorizer`.
-        source: a folder, or an address that fsspec knows, such as
-            "s3://bucket/scans"; nothing in it is touched.
-        destination: likewise, for the results.
-        strength: scales the color; 0 gives gray photos.
+        source: a folder, or an address that fsspec opens, such as
+            "s3://bucket/scans"; its photos are not changed.
+        destination: a folder or an address for the results.
+        strength: factor of the predicted color, not of the hints; 0 or more.
         extension: the format of the results, such as ".jpg"; by default each
-            has the format of its photo.
-        address: of a Ray cluster, as `ray.init` takes it. By default, Ray is
-            started on this machine, and ended again; one that the program has
-            started is taken as it is.
+            result has the format of its photo.
+        address: of a Ray cluster, as `ray.init` takes it. By default, the function
+            starts Ray on this machine and stops it at the end. If Ray runs in this
+            process already, the function uses it and leaves it running.
 
     Returns:
-        A `report.Report`. What could not be read or written is in it with the
-        reason, and so is a photo that has killed its worker again and again.
+        A `Report`. It names each photo that failed, with the reason; a photo whose
+        worker was killed repeatedly has failed too.
 
     Raises:
-        FileNotFoundError: there is no such source, or no photo in it.
-        OSError: source, destination or cluster cannot be reached, or not by all
-            machines.
-        ValueError: the destination is the source, or contains it; there is no
-            such format, or no such kind of address.
+        FileNotFoundError: the source does not exist, or holds no photo.
+        OSError: a machine cannot reach source or destination, or Ray cannot be
+            reached.
+        ValueError: the destination is or contains the source, or `extension`,
+            `strength` or the kind of an address is invalid.
+
+    Example:
+
+    ```python
+    report = ct.colorize_archive(colorizer, "s3://bucket/scans", "s3://bucket/colors")
+    print(report)
+    ```
     """
     source, destination = open_place(source), open_place(destination)
     names = list_photos(source, destination, strength, extension)
@@ -111,7 +122,7 @@ def colorize_archive(
 
 @dataclass
 class _Job:
-    """What a worker has to know; the photos come in chunks."""
+    """The settings of a worker."""
 
     source: str
     destination: str
@@ -122,8 +133,8 @@ class _Job:
 
 
 def _make_chunks(todo, count):
-    """Cuts the photos to be done into tables, one for each call of a worker."""
-    # Of a few photos, every worker gets some.
+    """Cuts the photos into tables, one for each call of a worker."""
+    # Smaller chunks give each worker some of a few photos.
     most = min(CHUNK_PHOTOS, max(8, count // 16))
     run, made, rows, size = f"{time.time_ns():020}", 0, [], 0
 
@@ -154,23 +165,23 @@ def _make_chunks(todo, count):
 
 @contextlib.contextmanager
 def _ray_session(address):
-    """Ray, quiet: one that runs already, a cluster's, or this machine's for a while."""
+    """Connects to a cluster, or starts Ray here; uses a running Ray as it is."""
     if ray.is_initialized():
         yield
         return
-    # Nothing is told to anybody outside, unless somebody wants it.
+    # Ray sends usage statistics to its makers by default.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What goes wrong comes as an exception as well.
+    # Errors also arrive as exceptions.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     over = threading.Event()
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_end = signal.getsignal(signal.SIGTERM) if in_main_thread else None
     if address in (None, "local"):
-        # Only names go through Ray's own memory.
+        # Only names pass through Ray's object store.
         options = {"include_dashboard": False, "object_store_memory": 2**28}
         try:
             _start_ray("local", **options)
-        except OSError:  # on a busy machine, Ray's patience may be too short once
+        except OSError:  # on a busy machine, the first start may time out
             _start_ray("local", **options)
     else:
         _knock(address)
@@ -178,7 +189,7 @@ def _ray_session(address):
     try:
         gcs = ray.get_runtime_context().gcs_address
         threading.Thread(target=_watch, args=(gcs, over), daemon=True).start()
-        if on_end is not None:  # which Ray has taken for itself
+        if on_end is not None:  # Ray has replaced the handler
             signal.signal(signal.SIGTERM, on_end)
         yield
     finally:
@@ -195,7 +206,7 @@ def _start_ray(address, **options):
                 logging_level=logging.ERROR,
                 **options,
             )
-    except Exception as error:  # Ray has several for a cluster that does not answer
+    except Exception as error:  # Ray raises several for a cluster that does not answer
         ray.shutdown()
         where, hint = "on this machine", ""
         if address != "local":
@@ -204,7 +215,7 @@ def _start_ray(address, **options):
 
 
 def _knock(address):
-    """Looks whether anybody is there: Ray itself would wait for minutes."""
+    """Raises `OSError` if nothing answers at an address; Ray would wait for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdecimal():
         try:
@@ -214,14 +225,14 @@ def _knock(address):
 
 
 def _watch(address, over, seconds=5):
-    """Says when Ray has ended: it would end this process as well, without a word."""
+    """Prints a message when Ray has ended; its client kills this process silently."""
     while not over.wait(seconds):
         try:
             _knock(address)
         except OSError:
             tqdm.write(
                 f"Ray at {address} does not answer any more, and this run ends with "
-                "it. The same command goes on from here.",
+                "it. The same command continues from here.",
                 file=sys.stderr,
             )
             return
@@ -229,7 +240,7 @@ def _watch(address, over, seconds=5):
 
 @contextlib.contextmanager
 def _mute_stderr():
-    """Lets nothing through, not even what is no Python, such as Ray's core."""
+    """Mutes the standard error, also for native code such as Ray's core."""
     stderr = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
@@ -241,7 +252,7 @@ def _mute_stderr():
 
 
 def _run(job, generator, chunks):
-    """Yields the number of each photo that is through, and why it failed."""
+    """Yields the number of each finished photo, and the reason if it failed."""
     cpus = [
         int(node["Resources"]["CPU"])
         for node in ray.nodes()
@@ -273,7 +284,7 @@ def _run(job, generator, chunks):
                 table["number"].to_pylist(), table["reason"].to_pylist(), strict=True
             )
     except ray.exceptions.RayError as error:
-        # The last line is the worker's own, after its traceback.
+        # The last line is the worker's own message, after its traceback.
         reason = str(error).strip().rpartition("\n")[2]
         raise OSError(f"A worker cannot go on: {reason}") from error
 
@@ -281,9 +292,9 @@ def _run(job, generator, chunks):
 class _Worker:
     """Colorizes chunks of photos, in a process that may be killed at any moment.
 
-    Ray starts it again then, and hands it the same chunk. The part of the account
-    that belongs to the chunk tells what is done already; the rest is done one by
-    one, so that a photo that kills is found out.
+    Ray then starts a new worker and hands it the same chunk. The chunk's part of the
+    account says which photos are done. The worker colorizes the others one by one, to
+    find the photo that kills it.
     """
 
     def __init__(self, job, generator):
@@ -370,7 +381,7 @@ class _Worker:
         self.destination.put(work.result, work.claim.result)
 
     def _reason(self, work):
-        """Why a photo failed, in the names that people know."""
+        """Returns why a photo failed, with its own names instead of temporary ones."""
         photo = self.source.locate(work.claim.photo)
         result = self.destination.locate(work.claim.result)
         reason = work.reason.replace(str(work.photo), str(photo))
@@ -380,14 +391,14 @@ class _Worker:
         return reason.replace(str(work.result), str(result))
 
     def _scratch(self):
-        """A folder for a while; beside the results, where these can be renamed."""
+        """A temporary folder, from which `put` can rename results."""
         return tempfile.TemporaryDirectory(
             prefix="colorizer_tf-", dir=self.destination.scratch
         )
 
     @contextlib.contextmanager
     def _room(self, places):
-        """Waits for one of the places for chunks, or for all of them."""
+        """Waits for a number of free places for chunks, and holds them."""
         with self._door:
             for _ in range(places):
                 self._places.acquire()

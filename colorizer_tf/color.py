@@ -1,8 +1,9 @@
-"""Luma and chroma: a photo taken apart into its gray and its color, and joined.
+"""Converts between RGB, luma and chroma, and measures color.
 
-BT.601 in full range, as JPEG and OpenCV use it (ITU-T T.871). Luma Y is in
-[0, 1]; chroma is the pair (Cb, Cr), each in [-0.5, 0.5] with 0 for gray.
-The functions take NumPy arrays, and tensors, also inside a Keras graph.
+Luma and chroma are those of BT.601 in full range, as in JPEG and OpenCV (ITU-T
+T.871). Luma Y is in [0, 1]. Chroma is the pair (Cb, Cr), each in [-0.5, 0.5], with 0
+for gray. The functions up to `colorfulness` take NumPy arrays, and tensors, also
+inside a Keras graph.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ RED, GREEN, BLUE = 0.299, 0.587, 0.114
 CB_SCALE = 2 * (1 - BLUE)
 CR_SCALE = 2 * (1 - RED)
 BT709, BT601_PAL, BT601 = 1, 5, 6
-# The weights of red and blue in luma by the matrix's code (ITU-T H.273, table 4).
+# Code of a matrix: weights of red and blue in luma (ITU-T H.273, table 4).
 LUMA_WEIGHTS = {
     BT709: (0.2126, 0.0722),
     4: (0.30, 0.11),
@@ -27,12 +28,13 @@ LUMA_WEIGHTS = {
 
 @dataclass(frozen=True)
 class Levels:
-    """What the whole numbers of luma and chroma mean; by default as in JPEG.
+    """The integer encoding of luma and chroma; JPEG's by default.
 
     Attributes:
-        matrix: the code of luma's weights, see `LUMA_WEIGHTS`.
-        full_range: whether all numbers are used, or those of ITU-R BT.709.
-        bits: of a number.
+        matrix: the code of luma's weights; see `LUMA_WEIGHTS`.
+        full_range: whether levels have the full range, or the limited range of ITU-R
+            BT.709: 16 to 235 for 8 bits of luma.
+        bits: bits of a level.
     """
 
     matrix: int = BT601
@@ -41,28 +43,28 @@ class Levels:
 
     @property
     def weights(self):
-        """Those of red, green and blue in luma."""
+        """The weights of red, green and blue in luma; their sum is 1."""
         red, blue = LUMA_WEIGHTS[self.matrix]
         return red, 1 - red - blue, blue
 
     @property
     def black(self):
-        """The number of black."""
+        """The luma level of black."""
         return 0 if self.full_range else 16 << (self.bits - 8)
 
     @property
     def luma_span(self):
-        """The numbers from black to white."""
+        """The difference of the luma levels of white and black."""
         return 2**self.bits - 1 if self.full_range else 219 << (self.bits - 8)
 
     @property
     def chroma_span(self):
-        """The numbers that chroma may take."""
+        """The difference of the highest and the lowest chroma level."""
         return 2**self.bits - 1 if self.full_range else 224 << (self.bits - 8)
 
     @property
     def neutral(self):
-        """The number of chroma that stands for gray."""
+        """The chroma level of gray."""
         return 1 << (self.bits - 1)
 
 
@@ -70,7 +72,7 @@ JPEG = Levels()
 
 
 def array_namespace(*arrays):
-    """Returns what computes with arrays: NumPy, or `keras.ops` for tensors."""
+    """Returns the module that computes with arrays: NumPy, or `keras.ops`."""
     if all(isinstance(array, np.ndarray | np.generic) for array in arrays):
         return np
     from keras import ops
@@ -79,12 +81,12 @@ def array_namespace(*arrays):
 
 
 def rgb_to_luma(rgb):
-    """Returns the gray photo, (..., 1), of an RGB photo, (..., 3), in [0, 1]."""
+    """Returns the luma, (..., 1), of RGB, (..., 3), both in [0, 1]."""
     return RED * rgb[..., :1] + GREEN * rgb[..., 1:2] + BLUE * rgb[..., 2:3]
 
 
 def rgb_to_chroma(rgb):
-    """Returns the chroma (Cb, Cr), (..., 2), of an RGB photo, (..., 3)."""
+    """Returns the chroma (Cb, Cr), (..., 2), of RGB in [0, 1], (..., 3)."""
     xp, luma = array_namespace(rgb), rgb_to_luma(rgb)
     return xp.concatenate(
         [(rgb[..., 2:3] - luma) / CB_SCALE, (rgb[..., :1] - luma) / CR_SCALE],
@@ -93,24 +95,27 @@ def rgb_to_chroma(rgb):
 
 
 def join_luma_chroma(luma, chroma):
-    """Returns the RGB photo in [0, 1] that has exactly this luma.
+    """Returns the RGB photo with exactly this luma.
 
-    Where RGB would leave [0, 1], chroma is scaled back by the largest factor
-    that keeps all three channels inside: hue and luma stay, saturation gives.
+    If RGB would leave [0, 1], the largest factor that keeps all three channels
+    inside reduces chroma. Hue and luma stay the same.
 
     Args:
-        luma: gray photo, (..., 1), in [0, 1].
+        luma: (..., 1), in [0, 1].
         chroma: (Cb, Cr), (..., 2); any finite values.
+
+    Returns:
+        RGB in [0, 1], (..., 3).
     """
     xp = array_namespace(luma, chroma)
-    # Split rather than sliced: the gradient of a slice is slow.
+    # `split`, because the gradient of a slice is slow.
     blue, red = xp.split(chroma, 2, axis=-1)
     blue, red = CB_SCALE * blue, CR_SCALE * red
     green = -(RED * red + BLUE * blue) / GREEN
-    # The offsets' weighted sum is 0, so the highest is never below 0, nor the
-    # lowest above. The denominators are at least the room there is, so that
-    # each factor is at most 1, and never 0: the gradient stays finite at zero
-    # chroma and at luma 0 and 1.
+    # The weighted sum of the offsets is 0, so highest >= 0 >= lowest. Each
+    # denominator is at least the distance to white or black, so each factor is at
+    # most 1. No denominator is 0, so the gradient is finite at zero chroma and at
+    # luma 0 and 1.
     highest = xp.maximum(xp.maximum(red, green), blue)
     lowest = xp.minimum(xp.minimum(red, green), blue)
     above, below = xp.maximum(1 - luma, 1e-6), xp.maximum(luma, 1e-6)
@@ -118,7 +123,7 @@ def join_luma_chroma(luma, chroma):
         (1 - luma) / xp.maximum(highest, above), luma / xp.maximum(-lowest, below)
     )
     channels = [luma + factor * offset for offset in (red, green, blue)]
-    # What is outside by now is so by rounding alone.
+    # Only rounding errors are outside here.
     return xp.clip(xp.concatenate(channels, axis=-1), 0, 1)
 
 
@@ -126,8 +131,11 @@ def colorfulness(rgb):
     """Returns the colorfulness of RGB photos, (..., H, W, 3) in [0, 1].
 
     The measure M3 of Hasler and Süsstrunk, "Measuring colorfulness in natural
-    images" (2003), in their units of 0..255: 0 is gray, 15 slightly, 45 quite
-    and 82 highly colorful. Shape (...).
+    images" (2003), for levels of 0 to 255: 0 is gray, 15 slightly, 45 quite and 82
+    highly colorful.
+
+    Returns:
+        (...).
     """
     xp = array_namespace(rgb)
     rgb = 255 * rgb
@@ -148,15 +156,15 @@ def rgb_to_lab(rgb):
 
 
 def ciede2000(lab, other):
-    """Returns how different colors look: CIEDE2000, with k = 1.
+    """Returns the color difference CIEDE2000, with kL = kC = kH = 1.
 
     Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula" (2005).
 
     Args:
-        lab, other: CIE Lab, NumPy arrays (..., 3) that broadcast.
+        lab, other: CIE Lab, (..., 3), which broadcast.
 
     Returns:
-        (...); 1 is just visible side by side.
+        (...); a difference of 1 is just visible side by side.
     """
     light, a, b = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
     light_2, a_2, b_2 = np.moveaxis(np.asarray(other, np.float64), -1, 0)
@@ -166,7 +174,7 @@ def ciede2000(lab, other):
     hue = np.arctan2(b, stretch * a) % (2 * np.pi)
     hue_2 = np.arctan2(b_2, stretch * a_2) % (2 * np.pi)
 
-    # Gray has no hue: it takes the other color's.
+    # Gray has no hue, so it takes the hue of the other color.
     gray = chroma * chroma_2 == 0
     turn = np.where(gray, 0, (hue_2 - hue + np.pi) % (2 * np.pi) - np.pi)
     hue_mean = np.where(gray, hue + hue_2, hue + turn / 2)

@@ -1,11 +1,15 @@
-"""A trained generator, used: on a photo of any size, a file, a folder."""
+"""Colors photos, files, folders and films with a trained generator."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
 
 from colorizer_tf.files import check_free
+from colorizer_tf.film_hints import FilmHint
 from colorizer_tf.folder import colorize_folder
 from colorizer_tf.hints import (
     HINT_STRIDE,
@@ -18,39 +22,59 @@ from colorizer_tf.hints import (
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.photos import GrayPhoto, read_gray, to_gray
 from colorizer_tf.pipeline import predict, prepare
+from colorizer_tf.report import Report
 from colorizer_tf.suggestions import choose_variants, look_around, suggest_colors
+
+if TYPE_CHECKING:
+    import keras
+
+    from colorizer_tf.film import FilmReport
 
 WORKING_SIZE = 128
 LONGEST = 4
-# A photo that is larger than the network's view by this factor is halved first.
+# `shrink` halves photos that are larger than the network's view by this factor.
 HALVE_FROM = 8
 
 
 class Colorizer:
-    """Gives gray photos their colors with a trained generator.
+    """Colors gray photos with a trained generator.
+
+    The network predicts the chroma of a smaller copy of the photo. `painting` brings
+    it to full size along the edges of the luma. The result keeps the photo's luma.
 
     Args:
-        generator: a Keras model from gray (B, H, W, 1), or gray and hints
-            (B, H / 4, W / 4, 3), to RGB (B, H, W, 3), gray and RGB in [0, 1]. H
-            and W may be free, up to strides of 256, or fixed. Or a `Network`.
-        working_size: the network sees the photo scaled down so that its shorter
-            side has at most this many pixels, and its longer side at most four
-            times as many. Its chroma is brought up again along the edges of the
-            luma; the luma of the result is the photo's own.
+        generator: a Keras model or a `Network`. A model maps gray (B, H, W, 1), or
+            gray and hints (B, H / 4, W / 4, 3), to RGB (B, H, W, 3). Gray and RGB
+            are in [0, 1]. H and W are fixed, or free with a stride of at most 256.
+        working_size: the most pixels at the shorter side of the photo, as the network
+            sees it. The longer side has at most four times as many.
 
     Attributes:
         takes_hints: whether the generator takes colors that a person sets.
-        network: the generator as a function from gray, and hints, to chroma; a
-            `network.Network`, or a `network.KerasNetwork` of a Keras model.
-        WEIGHTS: where the generator that comes with the package lies.
+        network: the function from gray and hints to chroma: a `network.Network`, or
+            a `network.KerasNetwork` for a Keras model.
+        WEIGHTS: the path of the generator in the package.
 
     Raises:
-        ValueError: the model is none from gray to RGB of the same size.
+        ValueError: the model does not map gray to RGB of the same size, or
+            `working_size` is below 1.
+
+    Example:
+
+    ```python
+    colorizer = ct.Colorizer.pretrained()
+    rgb = colorizer.colorize(ct.read_photo("scan.jpg"))
+    colorizer.colorize_file("scan.jpg", "colors.jpg")
+    ```
     """
 
     WEIGHTS = Path(__file__).parent / "weights/generator.keras"
 
-    def __init__(self, generator, working_size=WORKING_SIZE):
+    def __init__(
+        self,
+        generator: "keras.Model | Network | KerasNetwork",
+        working_size: int = WORKING_SIZE,
+    ) -> None:
         if working_size < 1:
             raise ValueError(
                 f"working_size must be at least 1. Received: {working_size}"
@@ -62,61 +86,83 @@ class Colorizer:
         self.takes_hints = self.network.takes_hints
 
     @property
-    def generator(self):
-        """The Keras model; it is loaded anew if the network runs without Keras."""
+    def generator(self) -> "keras.Model":
+        """The Keras model. A network on OpenVINO loads it from its `.keras` file."""
         return self.network.generator
 
     @classmethod
-    def load(cls, path, threads=None, **kwargs):
-        """Loads a generator; arguments and errors are those of `load_network`.
+    def load(
+        cls, path: str | os.PathLike, threads: int | None = None, **kwargs: Any
+    ) -> Self:
+        """Loads a generator.
 
         Args:
             path: a `.keras` file, the `.xml` file of an export, or "hf://owner/name".
-            threads: that the network computes with; None takes all processors.
-            **kwargs: as `Colorizer` takes them.
+            threads: the number of threads of the network; None uses all processors.
+            **kwargs: other arguments of `Colorizer`.
+
+        Raises:
+            FileNotFoundError, ValueError, ImportError: as for `network.load_network`.
         """
         return cls(load_network(path, threads), **kwargs)
 
     @classmethod
-    def pretrained(cls, **kwargs):
-        """Loads the generator that comes with the package."""
+    def pretrained(cls, **kwargs: Any) -> Self:
+        """Loads the generator in the package.
+
+        Args:
+            **kwargs: arguments of `load` and `Colorizer`, such as `threads`.
+        """
         return cls.load(cls.WEIGHTS, **kwargs)
 
-    def colorize(self, photo, strength=1.0, hints=()):
-        """Returns a photo in color.
+    def colorize(
+        self, photo: np.ndarray, strength: float = 1.0, hints: Sequence[Hint] = ()
+    ) -> np.ndarray:
+        """Colors a photo.
 
         Args:
             photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
-                (H, W, 4), whose own colors and transparency are dropped.
-            strength: scales the color that is predicted, not that of the hints:
-                0 gives the gray photo, or one that hints alone color.
-            hints: a list of `Hint`: colors that places of the photo have.
+                (H, W, 4). Its own colors and transparency are dropped.
+            strength: the factor of the predicted color, at least 0. Hints keep their
+                color: 0 without hints gives the gray photo.
+            hints: the known colors of places.
 
         Returns:
-            RGB of the same size and type, (H, W, 3). Turned gray again it is the
-            photo that came in, to within a level.
+            RGB of the same size and type, (H, W, 3). Its luma is the photo's, to
+            within a level.
 
         Raises:
-            ValueError: there are hints, and the generator takes none.
+            ValueError: the photo has another type or shape, the strength is below 0,
+                or the generator takes no hints.
         """
-        photo = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
-        predict(self, [photo])
-        return photo.paint()
+        prepared = prepare(self, GrayPhoto(to_gray(photo)), strength, hints)
+        predict(self, [prepared])
+        return prepared.paint()
 
-    def suggest(self, photo, x, y, count=6, hints=()):
-        """Returns colors that are likely at a place of a photo.
+    def suggest(
+        self,
+        photo: np.ndarray,
+        x: float,
+        y: float,
+        count: int = 6,
+        hints: Sequence[Hint] = (),
+    ) -> list[tuple[str, float]]:
+        """Returns the likely colors of a place of a photo.
+
+        The predicted color comes first, then the most probable ones. They have the
+        luma of the place, and differ by a CIEDE2000 of at least 10.
 
         Args:
-            photo: as `colorize` takes it.
-            x, y: the place, as `Hint` has it.
-            count: of colors, at most.
-            hints: a list of `Hint` that are set already.
+            photo: as for `colorize`.
+            x, y: the place, as in `Hint`.
+            count: the largest number of colors.
+            hints: the hints that are already set.
 
         Returns:
-            A list of (color "#rrggbb", probability): the automatic one, then the most
-            probable ones, CIEDE2000 of 10 or more apart, at the luma of the place.
+            Pairs (color "#rrggbb", probability).
 
         Raises:
+            HintError: the place is outside the photo.
             ValueError: the generator has no output `likely`.
 
         Example:
@@ -132,18 +178,24 @@ class Colorizer:
         probabilities, _, automatic = around
         return suggest_colors(probabilities, _luma_at(gray, x, y), automatic, count)
 
-    def variants(self, photo, count=4, strength=1.0, hints=()):
-        """Returns whole results that differ where the network is in doubt.
+    def variants(
+        self,
+        photo: np.ndarray,
+        count: int = 4,
+        strength: float = 1.0,
+        hints: Sequence[Hint] = (),
+    ) -> list[np.ndarray]:
+        """Returns several results, which differ where the network is uncertain.
 
-        The first one is what `colorize` returns. Each other one has another likely
-        color at a place where a large thing could have several.
+        The first result is that of `colorize`. Each other result has another likely
+        color at one place, where a large object could have several.
 
         Args:
-            photo, strength, hints: as `colorize` takes them.
-            count: of results, at most.
+            photo, strength, hints: as for `colorize`.
+            count: the largest number of results.
 
         Returns:
-            A list of RGB photos of the same size and type, (H, W, 3).
+            RGB photos of the same size and type, (H, W, 3).
 
         Raises:
             ValueError: the generator has no output `likely`.
@@ -154,11 +206,16 @@ class Colorizer:
             for more in self.find_variants(gray, count, hints)
         ]
 
-    def find_variants(self, photo, count=4, hints=()):
-        """Returns what `variants` sets: for each result a list of hints to add.
+    def find_variants(
+        self, photo: np.ndarray, count: int = 4, hints: Sequence[Hint] = ()
+    ) -> list[list[Hint]]:
+        """Returns the hints that `variants` adds: a list for each result.
 
         Args:
             photo, count, hints: as for `variants`.
+
+        Raises:
+            ValueError: the generator has no output `likely`.
         """
         luma = self.shrink(to_gray(photo))
         likely, chroma = self._predict_likely(luma, hints)
@@ -177,51 +234,64 @@ class Colorizer:
         likely = self.network.likely(batch, grids)[0, :height, :width]
         return likely, self.predict_chroma([luma], [grid])[0]
 
-    def colorize_file(self, source, destination, strength=1.0, hints=()):
-        """Colorizes a photo file.
+    def colorize_file(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        strength: float = 1.0,
+        hints: Sequence[Hint] = (),
+    ) -> Path:
+        """Colors a photo file.
 
-        Resolution, EXIF, color profile and transparency go along where the
-        format of the result has them; 16 bits stay 16 in PNG and TIFF.
+        The result keeps resolution, EXIF, color profile and transparency if its
+        format has them. PNG and TIFF keep 16 bits.
 
         Args:
-            source: the photo; it is not touched.
-            destination: the result, in the format that its ending names; or a
-                folder, which is there or whose name has no ending, for a result
-                of the same name. What is there already is not replaced.
-            strength: as in `colorize`.
-            hints: a list of `Hint`: colors that places of the photo have.
+            source: the photo.
+            destination: the result; its extension names the format. Or a folder, for
+                a result with the name of the source. A name without an extension is
+                a folder.
+            strength, hints: as for `colorize`.
 
         Returns:
             The path of the result.
 
         Raises:
-            PhotoError: the photo cannot be read, or the result not written.
-            FileExistsError: there is such a file.
+            PhotoError: the photo cannot be read, or the result cannot be written.
+            FileExistsError: the result exists; it is not replaced.
+            ValueError: the strength is below 0, or the generator takes no hints.
         """
-        destination = _name_result(source, destination)
-        check_free(destination)
-        self._write(read_gray(source), destination, strength, hints)
-        return destination
+        path = _name_result(source, destination)
+        check_free(path)
+        self._write(read_gray(source), path, strength, hints)
+        return path
 
-    def colorize_variants(self, source, destination, count=4, strength=1.0, hints=()):
+    def colorize_variants(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        count: int = 4,
+        strength: float = 1.0,
+        hints: Sequence[Hint] = (),
+    ) -> list[Path]:
         """Writes the `variants` of a photo file.
 
         Args:
             source, strength, hints: as for `colorize_file`.
             destination: "colors.jpg" gives "colors (1).jpg", "colors (2).jpg" and so
-                on; the first is what `colorize_file` gives.
-            count: of results, at most.
+                on. The first is the result of `colorize_file`.
+            count: the largest number of results.
 
         Returns:
             The paths of the results.
 
         Raises:
-            PhotoError, FileExistsError: as `colorize_file`.
+            PhotoError, FileExistsError: as for `colorize_file`.
             ValueError: the generator has no output `likely`.
         """
-        destination = _name_result(source, destination)
+        result = _name_result(source, destination)
         paths = [
-            destination.with_stem(f"{destination.stem} ({number})")
+            result.with_stem(f"{result.stem} ({number})")
             for number in range(1, count + 1)
         ]
         for path in paths:
@@ -237,12 +307,24 @@ class Colorizer:
         predict(self, [photo])
         photo.write(destination)
 
-    def colorize_folder(self, source, destination, strength=1.0, extension=None):
-        """Colorizes all photos below a folder; see `folder.colorize_folder`."""
+    def colorize_folder(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        strength: float = 1.0,
+        extension: str | None = None,
+    ) -> Report:
+        """Colors all photos below a folder; see `folder.colorize_folder`."""
         return colorize_folder(self, source, destination, strength, extension)
 
-    def colorize_film(self, source, destination, strength=1.0, hints=()):
-        """Colorizes a film; see `film.colorize_film`.
+    def colorize_film(
+        self,
+        source: str | os.PathLike,
+        destination: str | os.PathLike,
+        strength: float = 1.0,
+        hints: Sequence[FilmHint] = (),
+    ) -> "FilmReport":
+        """Colors a film; see `film.colorize_film`.
 
         Raises:
             ImportError: PyAV is not installed.
@@ -251,8 +333,8 @@ class Colorizer:
 
         return colorize_film(self, source, destination, strength, hints)
 
-    def working_shape(self, height, width):
-        """The size, (h, w), at which the network sees a photo of this size."""
+    def working_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the (h, w) at which the network sees a photo of this size."""
         if self.network.fixed_size:
             scale = min(
                 1,
@@ -267,38 +349,47 @@ class Colorizer:
             )
         return max(1, round(scale * height)), max(1, round(scale * width))
 
-    def network_shape(self, height, width):
-        """The size of the network's input for photos that it sees at this size."""
+    def network_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the (h, w) of the network's input for a working shape.
+
+        Args:
+            height, width: as from `working_shape`.
+        """
         if self.network.fixed_size:
             return self.network.fixed_size
-        return (
-            height + -height % self.network.stride,
-            width + -width % self.network.stride,
-        )
+        stride = self.network.stride or 1
+        return height + -height % stride, width + -width % stride
 
-    def shrink(self, gray):
-        """Returns the luma that the network sees of a gray photo.
+    def shrink(self, gray: np.ndarray) -> np.ndarray:
+        """Returns a gray photo at the size and type that the network sees.
 
-        float32 (h, w) in [0, 1], from uint8 or uint16 (H, W).
+        Args:
+            gray: uint8 or uint16, (H, W).
+
+        Returns:
+            Luma, float32 (h, w), in [0, 1].
         """
         height, width = self.working_shape(*gray.shape)
-        # Means of 2x2 pixels are twenty times as fast as those of other areas.
+        white = np.iinfo(gray.dtype).max
+        # In OpenCV, means of 2x2 pixels are twenty times as fast as of other areas.
         while min(gray.shape[0] // height, gray.shape[1] // width) >= HALVE_FROM:
             half = gray.shape[1] // 2, gray.shape[0] // 2
             even = gray[: 2 * half[1], : 2 * half[0]]
             gray = cv2.resize(even, half, interpolation=cv2.INTER_AREA)
         small = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
-        return np.float32(small) / np.iinfo(gray.dtype).max
+        return small.astype(np.float32) / white
 
-    def encode_hints(self, hints, luma):
-        """Returns what `predict_chroma` is told of a photo's hints.
+    def encode_hints(
+        self, hints: Sequence[Hint], luma: np.ndarray
+    ) -> np.ndarray | None:
+        """Returns hints in the form that `predict_chroma` takes.
 
         Args:
-            hints: a list of `Hint`.
-            luma: the photo, as `shrink` returns it.
+            hints: the hints.
+            luma: the photo, as from `shrink`.
 
         Returns:
-            float32 (h', w', 3), see `hints.encode_hints`; None without hints.
+            float32 (h', w', 3), as from `hints.encode_hints`; None without hints.
 
         Raises:
             ValueError: there are hints, and the generator takes none.
@@ -312,20 +403,25 @@ class Colorizer:
             )
         return encode_hints(hints, luma)
 
-    def predict_chroma(self, lumas, hints=None, strengths=None):
+    def predict_chroma(
+        self,
+        lumas: Sequence[np.ndarray],
+        hints: Sequence[np.ndarray | None] | None = None,
+        strengths: Sequence[float] | None = None,
+    ) -> list[np.ndarray]:
         """Runs the network on photos that share one `network_shape`.
 
         Args:
-            lumas: a list of float32 (h, w), as `shrink` returns them.
-            hints: for each photo what `encode_hints` returns, or None.
-            strengths: for each photo what scales the colors that are not of its
-                hints; 1 by default.
+            lumas: float32 (h, w) each, as from `shrink`.
+            hints: for each photo the result of `encode_hints`.
+            strengths: for each photo the factor of the predicted color; 1 by default.
 
         Returns:
-            A list of chroma (Cb, Cr), float32 (h, w, 2).
+            Chroma (Cb, Cr) of each photo, float32 (h, w, 2).
+
+        Raises:
+            ValueError: the network returns NaN or infinity.
         """
-        # What is missing to the network's size is filled by mirroring the edge,
-        # and cut off afterwards.
         batch = np.stack([self._pad(luma) for luma in lumas])[..., None]
         hints = hints or [None] * len(lumas)
         strengths = strengths or [1.0] * len(lumas)
@@ -337,7 +433,7 @@ class Colorizer:
                 chromas[at] = strength * chromas[at]
                 continue
             chromas[at], near = correct_chroma(chromas[at], cells, luma)
-            if strength != 1:  # what hints reach is what is otherwise without them
+            if strength != 1:  # a comparison shows what the hints change
                 (own,) = self._run(batch[at : at + 1], [None], [luma])
                 chromas[at] = scale_chroma(chromas[at], near, own, strength)
         return chromas
@@ -359,7 +455,7 @@ class Colorizer:
 
 
 def _luma_at(gray, x, y):
-    """The mean luma of a spot of a photo, in [0, 1]."""
+    """Returns the mean luma around a place, in [0, 1]."""
     height, width = gray.shape
     radius = max(2, min(height, width) // 200)
     row, column = int(y * (height - 1)), int(x * (width - 1))
@@ -370,15 +466,15 @@ def _luma_at(gray, x, y):
     return gray[spot].mean() / np.iinfo(gray.dtype).max
 
 
-def _name_result(source, destination):
-    destination = Path(destination)
-    if destination.is_dir() or not destination.suffix:
-        return destination / Path(source).name
-    return destination
+def _name_result(source: str | os.PathLike, destination: str | os.PathLike) -> Path:
+    path = Path(destination)
+    if path.is_dir() or not path.suffix:
+        return path / Path(source).name
+    return path
 
 
 def _stack_hints(hints, batch):
-    """The hints of a batch of photos, (B, H, W, 1), as (B, H / 4, W / 4, 3)."""
+    """Returns the hints of a batch, (B, H, W, 1), as (B, H / 4, W / 4, 3)."""
     count, height, width, _ = batch.shape
     stacked = np.zeros((count, height // HINT_STRIDE, width // HINT_STRIDE, 3), "f4")
     for given, cells in zip(stacked, hints, strict=True):

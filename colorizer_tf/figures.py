@@ -1,27 +1,37 @@
-"""The pictures that notebooks and runs show; all are matplotlib figures."""
+"""Draws photos, histories and palettes as matplotlib figures."""
+
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-# Inches: of a column of photos, of a contact sheet's, between photos.
+# In inches: the widths of a column of `plot_rows` and of `plot_photos`, and the gap.
 COLUMN, THUMBNAIL, GAP = 2.4, 1.6, 0.05
-TALLEST = 1.5  # height by width, of a place for a photo
+TALLEST = 1.5  # the largest height of a photo, in widths of a column
 
 
-def plot_rows(rows, titles, labels=None):
-    """Shows photos in rows, such as gray | colorized | original.
+def plot_rows(
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> Figure:
+    """Draws photos in rows, such as gray, colorized and original.
 
     Args:
-        rows: a list of rows of photos, (H, W, 3) or (H, W, 1), uint8, or float
-            in [0, 1].
+        rows: rows of photos, (H, W, 3) or (H, W, 1), uint8, or float in [0, 1].
         titles: a title for each column.
-        labels: a text for each row, at its left.
+        labels: a label for each row.
 
-    Returns:
-        The figure.
+    Example:
+
+    ```python
+    figure = ct.plot_rows([(gray[..., None], rgb)], ("gray", "color"))
+    figure.savefig("photos.png")
+    ```
     """
-    # A row is as high as its photos, at the width of a column.
     heights = [min(TALLEST, max(_shape(photo) for photo in row)) for row in rows]
     figure, axes = plt.subplots(
         len(rows),
@@ -29,9 +39,10 @@ def plot_rows(rows, titles, labels=None):
         figsize=(COLUMN * len(titles), COLUMN * sum(heights) + 0.3),
         height_ratios=heights,
         squeeze=False,
-        layout="compressed",
+        layout=ConstrainedLayoutEngine(
+            w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0, compress=True
+        ),
     )
-    figure.get_layout_engine().set(w_pad=GAP / 2, h_pad=GAP / 2, wspace=0, hspace=0)
     for i, (row, row_axes) in enumerate(zip(rows, axes, strict=True)):
         for photo, axis in zip(row, row_axes, strict=True):
             _show(axis, photo)
@@ -42,10 +53,23 @@ def plot_rows(rows, titles, labels=None):
     return figure
 
 
-def plot_photos(photos, columns=8, titles=None):
-    """Shows photos on a contact sheet and returns the figure.
+def plot_photos(
+    photos: Sequence[np.ndarray], columns: int = 8, titles: Sequence[str] | None = None
+) -> Figure:
+    """Draws photos on a contact sheet.
 
-    The photos of a line are of one height, and together as wide as the sheet.
+    The photos of a line have the same height, and fill the width of the sheet.
+
+    Args:
+        photos: photos, (H, W, 3) or (H, W, 1), uint8, or float in [0, 1].
+        columns: the number of photos of a line.
+        titles: a title for each photo.
+
+    Example:
+
+    ```python
+    figure = ct.plot_photos([ct.read_photo(path) for path in ct.find_photos("scans")])
+    ```
     """
     lines = [
         range(len(photos))[i : i + columns] for i in range(0, len(photos), columns)
@@ -55,7 +79,7 @@ def plot_photos(photos, columns=8, titles=None):
     for line in lines:
         gaps = GAP * (len(line) - 1)
         height = (width - gaps) / sum(1 / _shape(photos[i]) for i in line)
-        if len(line) < columns:  # the last line: no larger than the others
+        if len(line) < columns:  # the last line must not be higher than the others
             height = min([height, *heights[-1:]])
         heights.append(min(height, TALLEST * THUMBNAIL))
     total = sum(heights) + (above + GAP) * len(lines) - GAP
@@ -76,16 +100,20 @@ def plot_photos(photos, columns=8, titles=None):
     return figure
 
 
-def plot_history(histories):
-    """Shows how runs went, epoch by epoch.
+def plot_history(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Draws the history of runs, epoch by epoch.
+
+    The panels are squared error, PSNR and colorfulness on the validation side, and
+    the discriminator's loss and probabilities.
 
     Args:
-        histories: a dictionary from the name of a run to its history, the list
-            of dictionaries that `training.read_history` returns.
+        histories: the history of each run by its name, as from `read_history`.
 
-    Returns:
-        The figure: squared error, PSNR and colorfulness on the validation
-        side, and what the discriminator thinks.
+    Example:
+
+    ```python
+    figure = ct.plot_history({"mine": ct.read_history("runs/mine")})
+    ```
     """
     panels = {
         "mean squared error": ("mse", "val_mse"),
@@ -106,20 +134,27 @@ def plot_history(histories):
                 axis.plot(epochs, values, style, color=f"C{color}", label=label)
         axis.set_title(title)
         axis.set_xlabel("epoch")
-        # Below the panel, where no curve is.
+        # Below the panel, the legend hides no curve.
         axis.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    # Laid out twice: the first time, ticks change as the legends take their room.
+    # Drawing lays out again: the first layout moves ticks as it makes room for legends.
     figure.draw_without_rendering()
     return figure
 
 
-def plot_palette(lab):
-    """Shows how often each color occurs, and returns the figure.
+def plot_palette(lab: np.ndarray) -> Figure:
+    """Draws a histogram of colors over CIELAB's a and b.
 
     Args:
         lab: pixels in CIELAB, (N, 3).
+
+    Example:
+
+    ```python
+    lab = skimage.color.rgb2lab(ct.read_photo("photo.jpg"))
+    figure = ct.plot_palette(lab.reshape(-1, 3))
+    ```
     """
     figure, axis = plt.subplots(figsize=(4, 3.6), layout="constrained")
     image = axis.hist2d(
@@ -131,7 +166,7 @@ def plot_palette(lab):
 
 
 def _shape(photo):
-    """Height by width."""
+    """Returns the height divided by the width."""
     return len(photo) / photo.shape[1]
 
 

@@ -1,4 +1,4 @@
-"""Files: photos found below a folder, and files written whole or not at all."""
+"""Finds photos below a folder, and writes files completely or not at all."""
 
 import contextlib
 import os
@@ -7,21 +7,27 @@ from pathlib import Path
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def find_photos(folder):
-    """Returns the photos below a folder, as a sorted list of paths.
+def find_photos(folder: str | os.PathLike) -> list[Path]:
+    """Returns the sorted paths of all photos below a folder.
 
-    Photos are known by their extension, in upper or lower case; hidden files
-    are passed over.
+    A photo has one of the `EXTENSIONS`, in upper or lower case. Hidden files are
+    skipped.
 
     Raises:
-        FileNotFoundError: no such folder, or no photo in it.
+        FileNotFoundError: the folder does not exist, or holds no photo.
+
+    Example:
+
+    ```python
+    photos = ct.find_photos("scans")
+    ```
     """
     folder = Path(folder)
     return [folder / name for name in find_names(folder)]
 
 
-def find_names(folder):
-    """Returns what `find_photos` finds as names below the folder, "/" between."""
+def find_names(folder: str | os.PathLike) -> list[str]:
+    """Returns the photos of `find_photos` as names relative to it, with "/"."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder.absolute()}.")
@@ -33,18 +39,18 @@ def find_names(folder):
 
 
 def is_photo_name(name):
-    """Whether a file of this name counts as a photo."""
+    """Returns whether a file of this name counts as a photo."""
     name = name.rpartition("/")[2]
     return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
 
 
 def name_order(name):
-    """What names below a folder are sorted by: as paths are."""
+    """Returns a sort key: names sort as their paths do."""
     return name.replace("/", "\0")
 
 
 def no_photos(place):
-    """Returns the error for a place where no photo is."""
+    """Returns the error for a place without photos."""
     return FileNotFoundError(
         f"No photos in {place} or the folders below it: looked for files ending in "
         f"{', '.join(EXTENSIONS)}."
@@ -52,8 +58,14 @@ def no_photos(place):
 
 
 def list_files(folder, above=""):
-    """Yields the names of all files below a folder, "/" between."""
-    # A folder that may not be looked into is passed over.
+    """Yields the names of all files below a folder, relative to it, with "/".
+
+    It skips folders that it may not read.
+
+    Args:
+        folder: the folder.
+        above: a prefix for the names.
+    """
     with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -64,16 +76,15 @@ def list_files(folder, above=""):
 
 @contextlib.contextmanager
 def atomic_write(path, sync=True):
-    """A temporary path that takes the place of `path` when all went well.
+    """Yields a temporary path, and renames it to `path` if no error occurs.
 
-    Whatever interrupts the writing, `path` holds either what it held before or
-    all of what is new. A file left behind by a kill is taken over by the
-    next writing of the same `path`.
+    After an interruption, `path` holds its old content or all of the new one. The
+    next write to `path` reuses the temporary file of a killed process.
 
     Args:
         path: the file.
-        sync: wait until the disk has it, so that not even a power cut leaves an
-            empty file.
+        sync: whether to wait until the disk has the content. Without it, a power cut
+            may leave an empty file.
     """
     path = Path(path)
     temporary = path.with_name(f".partial.{path.name}")
@@ -88,7 +99,7 @@ def atomic_write(path, sync=True):
 
 
 def check_free(path):
-    """Raises `FileExistsError` for a path that is there already."""
+    """Raises `FileExistsError` if a path exists."""
     if path.exists():
         raise FileExistsError(
             f"{path} is there already: name another file, or remove it."

@@ -1,8 +1,8 @@
-"""A film colorized: its luma untouched, in colors that are steady, in pieces.
+"""Colorizes a film: its luma stays unchanged, and its colors are steady.
 
-Decoding, the network, steadying, and painting and encoding have a thread each. What
-is encoded is kept in a hidden folder beside the result, a file for each piece of some
-seconds, until all pieces are joined: a run that was killed goes on after the last.
+Decoding, network and steadying have a thread each; painting and encoding share one.
+A hidden folder beside the result keeps the encoded film in pieces of some seconds,
+until they are joined. After a kill, the next run continues after the last piece.
 """
 
 import json
@@ -26,8 +26,8 @@ from colorizer_tf.report import bar_options
 from colorizer_tf.splice import ENDINGS, Encoder, check_container, join
 from colorizer_tf.steady import Look, follow_hints, steady
 
-# Frames that go through the network together; a chunk is looked at as a whole, and
-# four are in memory at a time.
+# Frames that pass through the network together, and frames that are steadied together.
+# Four chunks are in memory at a time; those of large frames are shorter.
 BATCH = 4
 CHUNK = 24
 LARGE_CHUNK, LARGE_PIXELS = 12, 3 * 2**19
@@ -35,17 +35,17 @@ LARGE_CHUNK, LARGE_PIXELS = 12, 3 * 2**19
 
 @dataclass
 class FilmReport:
-    """What became of a film.
+    """The outcome of a film.
 
     Attributes:
         result: the file.
-        frames: how many it has.
-        notes: what a person should know: that it breaks off, was interlaced, ...
+        frames: the number of its frames.
+        notes: remarks as texts, such as that the film was interlaced or breaks off.
     """
 
     result: Path
     frames: int
-    notes: list = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self):
         return "\n  ".join([f"{self.result}: {self.frames:,} frames", *self.notes])
@@ -56,19 +56,20 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
 
     Args:
         colorizer: a `Colorizer`.
-        source: the film; it is not touched.
-        destination: the result, a .mp4, .mkv, .mov or .webm; or a folder, which is
-            there or whose name has no ending. What is there already is not replaced.
-        strength: scales the color that is predicted, not that of the hints.
+        source: the film; it is not changed.
+        destination: the result, a .mp4, .mkv, .mov or .webm; or a folder, which
+            exists or whose name has no extension. Existing files are not replaced.
+        strength: factor of the predicted color, not of the hints; 0 or more.
         hints: a list of `FilmHint`.
 
     Returns:
         A `FilmReport`.
 
     Raises:
-        FilmError: the film cannot be read, or the result not written.
-        FileExistsError: there is such a file.
-        ValueError: a strength below 0; or hints, for a generator that takes none.
+        FilmError: the film cannot be read, or the result cannot be written.
+        FileExistsError: the result exists already.
+        HintError: a hint is not a `FilmHint`.
+        ValueError: the strength is below 0, or the generator takes no hints.
     """
     source, destination = Path(source), Path(destination)
     if destination.is_dir() or not destination.suffix:
@@ -83,13 +84,13 @@ def colorize_film(colorizer, source, destination, strength=1.0, hints=()):
 
 
 def ending_for(film):
-    """Returns what the name of a film's result ends in, if nobody says."""
+    """Returns the default extension for the result of a film."""
     ending = Path(film).suffix
     return ending if ending.lower() in ENDINGS else ".mkv"
 
 
 def replace_film(colorizer, source, destination, strength=1.0, hints=()):
-    """Colorizes a film as `colorize_film` does, whatever the result's file holds."""
+    """Colorizes a film as `colorize_film` does, and replaces an existing file."""
     check_strength(strength)
     with Film(source) as film:
         work = _Work(colorizer, film, destination, strength, hints)
@@ -98,7 +99,7 @@ def replace_film(colorizer, source, destination, strength=1.0, hints=()):
 
 
 class _Work:
-    """A film on its way, with the pieces that are done."""
+    """A film in progress, with its finished pieces."""
 
     def __init__(self, colorizer, film, destination, strength, hints):
         self.colorizer, self.film = colorizer, film
@@ -111,7 +112,7 @@ class _Work:
         for hint in hints:
             if not isinstance(hint, FilmHint):
                 raise HintError(f"A film's hints are of FilmHint. Received: {hint!r}")
-        if hints:  # a generator that takes none says so before any work
+        if hints:  # raises early for a generator that takes none
             colorizer.encode_hints(list(hints), np.zeros(self.view.shape, np.float32))
         large = film.height * film.width > LARGE_PIXELS
         self.chunk = LARGE_CHUNK if large else CHUNK
@@ -119,7 +120,7 @@ class _Work:
         self.hints = hints
 
     def _settings(self, hints):
-        """All that the result depends on, and the network's answer to a ramp."""
+        """Returns what the result depends on, and the network's answer to a ramp."""
         facts = self.film.path.stat()
         height, width = self.view.shape
         ramp = np.float32(np.linspace(0, 1, height * width)).reshape(height, width)
@@ -135,7 +136,7 @@ class _Work:
         return settings, answer[::8, ::8].ravel().tolist()
 
     def colorize(self):
-        """Makes all pieces that are not there yet."""
+        """Makes all missing pieces."""
         piece = self.pieces.last()
         if piece and piece["end"]:
             return
@@ -155,7 +156,7 @@ class _Work:
             guessed = _ahead(threads, self._guess(batches, done, hints))
             looks = _cut(chain.from_iterable(guessed), self.chunk)
             chunks = _ahead(threads, steady(looks, last))
-            writer = PieceWriter(self.pieces, self.encoder, done, bar)
+            writer = PieceWriter(self.pieces, self.encoder, piece, bar)
             for chunk in chunks:
                 for look in chunk:
                     writer.write(look.frame, self._paint(look))
@@ -164,7 +165,7 @@ class _Work:
             writer.finish(film)
 
     def _see(self, piece, done):
-        """Returns frames in batches, with what the network sees of them."""
+        """Returns the frames after a piece, in batches of `Look`."""
         place = ()
         if piece:
             place = int(piece["pts"].max()), done, int(piece["broken"])
@@ -173,7 +174,7 @@ class _Work:
         return _cut(looks, BATCH)
 
     def _guess(self, batches, number, hints):
-        """Gives all frames the network's chroma."""
+        """Yields the batches with the network's chroma in each `Look`."""
         for batch in batches:
             cells = [
                 self.colorizer.encode_hints(hints.get(number + place, ()), look.luma)
@@ -188,13 +189,13 @@ class _Work:
             yield batch
 
     def _paint(self, look):
-        """Returns a frame's planes of color."""
+        """Returns a frame's chroma planes, (Cb, Cr)."""
         luma, chroma = map(self.view.turn_back, (look.luma, look.chroma))
         lines, halved = fit_chroma(luma, chroma), self.encoder.halved
         return paint_planes(look.frame.luma, *lines, self.film.levels, halved)
 
     def _follow_hints(self):
-        """Returns the hints of each frame that has some, as lists of `Hint`."""
+        """Returns the hints of frames: number -> list of `Hint`."""
         if not self.hints:
             return {}
         options = {"desc": "following hints", "unit": "frame"} | bar_options()
@@ -218,7 +219,7 @@ class _Work:
         }
 
     def join(self):
-        """Writes the result from all pieces, and removes them."""
+        """Joins all pieces into the result, and removes them."""
         pieces, film = self.pieces, self.film
         last = pieces.last()
         notes = [*self.notes, *json.loads(str(last["notes"]))]
@@ -233,14 +234,14 @@ class _Work:
                     pts,
                     int(last["tail"]),
                 )
-        except (OSError, ValueError) as error:  # av's errors are both
+        except (OSError, ValueError) as error:  # PyAV's errors are of either class
             raise FilmError(f"{self.destination} cannot be written: {error}") from error
         pieces.remove()
         return FilmReport(self.destination, len(pts), notes)
 
 
 class _View:
-    """A film's picture as the network sees it: small, upright, in square pixels."""
+    """Scales a film's frames for the network: small, upright, with square pixels."""
 
     def __init__(self, colorizer, film):
         width = max(1, round(film.width * film.aspect))
@@ -252,28 +253,28 @@ class _View:
         self._levels = film.levels
 
     def shrink(self, luma):
-        """Returns what the network sees of a luma plane: float32 (h, w), 0 to 1."""
+        """Returns a luma plane as the network's input: float32 (h, w), in [0, 1]."""
         small = cv2.resize(luma, self._stored[::-1], interpolation=cv2.INTER_AREA)
         levels = self._levels
         small = np.clip((np.float32(small) - levels.black) / levels.luma_span, 0, 1)
         return np.ascontiguousarray(np.rot90(small, self._turns))
 
     def turn_back(self, planes):
-        """Turns planes of the network, (h, w) or (h, w, 2), as the film is stored."""
+        """Rotates planes of the network, (h, w) or (h, w, 2), as the film is stored."""
         return np.ascontiguousarray(np.rot90(planes, -self._turns))
 
 
 def _cut(items, size):
-    """Yields an iterator's items in lists of this size; the last may be shorter."""
+    """Yields an iterator's items in lists of a size; the last may be shorter."""
     while part := list(islice(items, size)):
         yield part
 
 
 def _ahead(threads, items):
-    """Yields items that a thread makes, each while the one before is worked on.
+    """Yields an iterator's items; a thread computes each one ahead of its use.
 
     Args:
-        threads: an `ExitStack`, which waits for the thread when it ends.
+        threads: an `ExitStack`, which waits for the thread when it closes.
         items: an iterator.
     """
     thread = threads.enter_context(ThreadPoolExecutor(1))

@@ -1,9 +1,7 @@
-"""Films by their names; and colors that a person sets in one.
-
-Nothing here needs PyAV.
-"""
+"""Finds films by their names, and reads the hints of a film. It needs no PyAV."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 from colorizer_tf.files import list_files, name_order
 from colorizer_tf.hints import Hint, HintError, parse_hints
 
-# Whatever of these FFmpeg reads is taken for a film.
+# FFmpeg reads more kinds of files; these count as films.
 EXTENSIONS = (
     *(".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi", ".mpg", ".mpeg", ".wmv"),
     *(".mts", ".m2ts", ".ts", ".vob", ".flv", ".ogv", ".dv", ".mxf", ".3gp"),
@@ -20,28 +18,34 @@ EXTENSIONS = (
 
 
 def is_film_name(name):
-    """Whether a file of this name counts as a film; hidden ones do not."""
+    """Whether a file of this name counts as a film; hidden files do not."""
     name = Path(name).name.lower()
     return not name.startswith(".") and name.endswith(EXTENSIONS)
 
 
 def find_films(folder):
-    """Returns the films below a folder as names, sorted, "/" between."""
+    """Returns the names of the films below a folder, sorted, with "/" between parts."""
     return sorted(filter(is_film_name, list_files(folder)), key=name_order)
 
 
 @dataclass(frozen=True)
 class FilmHint(Hint):
-    """A color that a place of a film has, from the cut before to the cut after.
+    """The color of a place in a film; the hint applies to the whole shot.
 
     Args:
         x, y: the place, as fractions of the upright picture's width and height.
         color: "#rrggbb", or three levels in 0..255.
-        time: when it is there, in seconds from the film's start.
+        time: of a frame in which the place is seen, in seconds from the film's start.
 
     Raises:
-        HintError: the place is outside the picture, there is no such color, or no
-            such time.
+        HintError: the place is outside the picture, or color or time is invalid.
+
+    Example:
+
+    ```python
+    hint = ct.FilmHint(x=0.41, y=0.33, color="#2e5d34", time=12.4)
+    colorizer.colorize_film("film.mp4", "color.mp4", hints=[hint])
+    ```
     """
 
     time: float = 0.0
@@ -57,16 +61,27 @@ class FilmHint(Hint):
             )
 
 
-def read_film_hints(path):
-    """Reads a JSON file of hints for a film.
+def read_film_hints(path: str | os.PathLike) -> list[FilmHint]:
+    """Reads a film's hints from a JSON file.
 
-    Each is `{"x": 0.41, "y": 0.33, "color": "#2e5d34", "time": 12.4}`.
+    The file holds a list of `{"x": 0.41, "y": 0.33, "color": "#2e5d34", "time": 12.4}`.
+
+    Args:
+        path: the file, in UTF-8.
 
     Returns:
         A list of `FilmHint`.
 
     Raises:
-        HintError: the file cannot be read; the message names it, and the entry.
+        HintError: the file cannot be read, or an entry is invalid; the message names
+            both.
+
+    Example:
+
+    ```python
+    hints = ct.read_film_hints("film.hints.json")
+    colorizer.colorize_film("film.mp4", "color.mp4", hints=hints)
+    ```
     """
     try:
         text = Path(path).read_text("utf-8-sig")
@@ -78,7 +93,7 @@ def read_film_hints(path):
     except KeyError as error:
         raise HintError(f'{path}: each hint of a film needs a "time".') from error
     except (ValueError, TypeError, AttributeError, RecursionError):
-        times, entries = [], None  # which `parse_hints` has the words for
+        times, entries = [], None  # `parse_hints` raises with the reason
     hints = parse_hints(text if entries is None else json.dumps(entries), str(path))
     made = []
     for number, (hint, time) in enumerate(zip(hints, times, strict=True), 1):
@@ -90,14 +105,14 @@ def read_film_hints(path):
 
 
 def find_frames(times, hints):
-    """Returns hints by the number of the frame that is shown at their time.
+    """Assigns hints to the frames that are shown at their times.
 
     Args:
-        times: yields when each frame begins, in seconds.
+        times: yields the start of each frame, in seconds.
         hints: a list of `FilmHint`.
 
     Returns:
-        For the number of a frame its hints, as a list of (x, y, color).
+        A dictionary: number of a frame -> its hints as a list of (x, y, color).
     """
     waiting = sorted(hints, key=lambda hint: hint.time)
     starts, number = {}, 0

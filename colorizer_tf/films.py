@@ -1,4 +1,4 @@
-"""All films below a folder, in the account that its photos are in."""
+"""Colorizes all films below a folder, with the same account as its photos."""
 
 import logging
 from pathlib import Path
@@ -18,28 +18,29 @@ _log = logging.getLogger(__name__)
 def colorize_films(colorizer, source, destination, strength=1.0):
     """Colorizes all films below a folder into the same tree of folders, one by one.
 
-    Names, hints and what is skipped are as `folder.colorize_folder` has them for
-    photos. A film that was broken off by a kill goes on where it was.
+    Names, hints and skipping follow `folder.colorize_folder`. A film that a killed
+    run left unfinished continues after its last finished piece.
 
     Args:
         colorizer: a `Colorizer`.
         source, destination: folders; the destination may lie inside the source.
-        strength: scales the color; 0 gives gray films.
+        strength: factor of the predicted color, not of the hints; 0 or more.
 
     Returns:
-        A `Report`, with what should be known of films that are done.
+        A `Report`; the reason of a film that is done holds notes on it.
 
     Raises:
-        OSError: the destination cannot be made, or not written to.
-        ValueError: the destination is the source, or contains it.
+        OSError: the destination cannot be created or written to.
+        ValueError: the destination is or contains the source, or the strength is
+            below 0.
     """
     check_strength(strength)
     source, destination = Folder(source), Folder(destination)
     check_destination(source, destination)
     inside = source.find_inside(destination)
-    names = [
-        name for name in find_films(source.path) if not name.startswith(f"{inside}/")
-    ]
+    names = find_films(source.path)
+    if inside is not None:
+        names = [name for name in names if not name.startswith(f"{inside}/")]
     destination.make()
     account = Account(source, destination, describe(colorizer, strength))
     report = Report(source, destination, names, "films")
@@ -49,7 +50,7 @@ def colorize_films(colorizer, source, destination, strength=1.0):
             record.write(account.line(claim, finished))
             record.flush()
 
-        record.write("\n")  # ends half a line, left by a kill
+        record.write("\n")  # ends a partial line that a killed run left
         for number, name in enumerate(names):
             try:
                 claim = account.claim(name, ending_for(name))
@@ -68,7 +69,7 @@ def colorize_films(colorizer, source, destination, strength=1.0):
 
 
 def _colorize(colorizer, source, destination, claim, strength, note):
-    """Colorizes a film; returns what a person should know of it."""
+    """Colorizes a film; returns its notes as text, or ""."""
     hints = read_film_hints(source.locate(claim.hints)) if claim.hints else ()
     result = Path(destination.locate(claim.result))
     result.parent.mkdir(parents=True, exist_ok=True)

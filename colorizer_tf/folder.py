@@ -1,4 +1,4 @@
-"""A folder of photos colorized: reading, network and writing at the same time."""
+"""Colorizes a folder of photos: reading, network and writing run in parallel."""
 
 import hashlib
 import logging
@@ -24,12 +24,12 @@ from colorizer_tf.pipeline import Photo, predict, prepare
 from colorizer_tf.places import Folder
 from colorizer_tf.report import Progress
 
-# So many batches are under way at a time.
+# Batches that run at the same time.
 THREADS = 3
-# A batch holds so many pixels at most, at the network's size and at full size.
+# The most pixels in a batch, at the network's size and at full size.
 NETWORK_PIXELS = 2**19
 PHOTO_PIXELS = 2**25
-# So many photos at most have been looked at, and wait for others of their shape.
+# The most photos that are measured and wait for others of their shape.
 PHOTOS_AHEAD = 512
 _log = logging.getLogger(__name__)
 
@@ -37,30 +37,28 @@ _log = logging.getLogger(__name__)
 def colorize_folder(colorizer, source, destination, strength=1.0, extension=None):
     """Colorizes all photos below a folder into the same tree of folders.
 
-    A photo is skipped if its result is there, and the photo, the generator and
-    the settings are what they were; a hidden file in the destination keeps
-    account. A result whose name is taken, by another photo's result or by a
-    file from elsewhere, gets a number. The hints in `scan.hints.json` beside
-    `scan.jpg` are taken along, and belong to what the photo is.
+    A photo is skipped if its result exists, and photo, hints, generator and
+    settings are unchanged. A hidden file in the destination, the account, records
+    them. A result gets a number if another result or a foreign file has its name.
+    Hints are read from `scan.hints.json` beside `scan.jpg`.
 
     Args:
         colorizer: a `Colorizer`.
-        source: a folder; nothing in it is touched.
-        destination: another folder, made if need be. It may lie inside the
-            source: photos in it are left out.
-        strength: scales the color; 0 gives gray photos.
+        source: a folder; its photos are not changed.
+        destination: another folder, created if it is missing. It may lie inside
+            the source; its own photos are then left out.
+        strength: factor of the predicted color, not of the hints; 0 or more.
         extension: the format of the results, such as ".jpg"; by default each
-            has the format of its photo.
+            result has the format of its photo.
 
     Returns:
-        A `Report`. What could not be read or written is in it with the reason;
-        all others are done.
+        A `Report`. It names each photo that failed, with the reason.
 
     Raises:
-        FileNotFoundError: no such folder, or no photo in it.
-        OSError: the destination cannot be made, or not written to.
-        ValueError: the destination is the source, or contains it; or there is no
-            such format.
+        FileNotFoundError: the source does not exist, or holds no photo.
+        OSError: the destination cannot be created or written to.
+        ValueError: the destination is or contains the source, or `extension` or
+            `strength` is invalid.
     """
     source, destination = Folder(source), Folder(destination)
     names = list_photos(source, destination, strength, extension)
@@ -71,7 +69,7 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
         open(destination.path / RECORD, "a", encoding="utf-8") as record,
         Progress(source, destination, names) as progress,
     ):
-        record.write("\n")  # ends half a line, left by a kill
+        record.write("\n")  # ends a partial line that a killed run left
 
         def note(work, finished):
             with lock:
@@ -95,18 +93,18 @@ def colorize_folder(colorizer, source, destination, strength=1.0, extension=None
 
 
 def list_photos(source, destination, strength, extension):
-    """Returns the names of the photos to be colorized, when all arguments are fit.
+    """Checks the arguments and returns the names of the photos to colorize.
 
     Args:
-        source: where photos are, such as an `places.Folder`.
-        destination: where results go, likewise.
+        source: the `places.Place` of the photos.
+        destination: the `places.Place` of the results.
         strength: as in `colorize_folder`.
         extension: as in `colorize_folder`.
 
     Raises:
-        FileNotFoundError: there is no such place, or no photo in it.
-        ValueError: the destination is the source, or contains it; or there is no
-            such format.
+        FileNotFoundError: the source does not exist, or holds no photo.
+        ValueError: the destination is or contains the source, or `extension` or
+            `strength` is invalid.
     """
     check_destination(source, destination)
     if extension not in (None, *EXTENSIONS):
@@ -122,7 +120,7 @@ def list_photos(source, destination, strength, extension):
 
 
 def check_destination(source, destination):
-    """Raises `ValueError` where results would mix with what they are made of."""
+    """Raises `ValueError` if the destination is or contains the source."""
     if destination.find_inside(source) is not None:
         raise ValueError(
             f"The destination {destination} is or contains the source {source}: "
@@ -132,17 +130,19 @@ def check_destination(source, destination):
 
 @dataclass
 class Work:
-    """A photo on its way: where it is, and what the steps have found so far.
+    """A photo in progress.
 
     Attributes:
-        number: which photo it is.
+        number: the photo's index.
         photo: the file to read.
         result: the file to write.
-        claim: what the account says of it.
-        hints: the file with its hints, if there is one.
-        note: called with the work itself and `False` just before the result is
-            written, and with `True` after.
-        reason: why it failed.
+        claim: the account's `Claim`.
+        hints: the file with its hints, or None.
+        note: called as `note(work, False)` just before the result is written, and
+            as `note(work, True)` after.
+        size: (height, width) in pixels.
+        pixels: the photo in memory, a `pipeline.Photo`.
+        reason: why it failed, or "".
     """
 
     number: int
@@ -156,13 +156,13 @@ class Work:
     reason: str = ""
 
     def attempt(self, step, *args):
-        """Does a step, unless one before it failed."""
+        """Runs a step unless an earlier one failed; keeps the reason of a failure."""
         if not self.reason:
             try:
                 step(*args)
             except (PhotoError, HintError, OSError) as error:
                 self.reason = str(error)
-            except Exception as error:  # cv2 has its own for a lack of memory
+            except Exception as error:  # cv2 reports lack of memory as its own error
                 _log.exception("%s cannot be colorized", self.photo)
                 self.reason = str(error) or f"{self.photo}: {type(error).__name__}"
 
@@ -184,17 +184,17 @@ class Work:
 
 
 def colorize_works(colorizer, works, strength, threads=THREADS):
-    """Takes photos through all steps, and yields each `Work` that is finished.
+    """Takes photos through all steps, and yields each finished `Work`.
 
-    Each thread takes a batch from its files to its files: while one is at the
-    network, others read and write. So many batches are in memory, no more; and
-    no more of `works` is asked for than is needed to fill them.
+    Each thread reads a batch, runs the network and writes the results. While one
+    thread uses the network, others read and write. At most `threads` batches are in
+    memory, and `works` is consumed only as needed.
 
     Args:
         colorizer: a `Colorizer`.
         works: yields a `Work` for each photo.
-        strength: scales the color.
-        threads: so many batches are under way at a time.
+        strength: factor of the predicted color.
+        threads: how many batches run at the same time.
     """
     pool, stopped = ThreadPoolExecutor(threads), threading.Event()
 
@@ -216,20 +216,20 @@ def colorize_works(colorizer, works, strength, threads=THREADS):
     try:
         for batch in _make_batches(colorizer, works):
             running.add(pool.submit(colorize, batch))
-            if len(running) > threads:  # one waits, so that no thread has to
+            if len(running) > threads:  # one batch waits, so that no thread idles
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield from future.result()
         for future in as_completed(running):
             yield from future.result()
     finally:
-        # After an interruption, what is being written is finished, all else not.
+        # After an interruption, only the photos in progress are finished.
         stopped.set()
         pool.shutdown(cancel_futures=True)
 
 
 def _make_batches(colorizer, works):
-    """Cuts the work, as it comes, into batches of one network shape each."""
+    """Groups works into batches that share a network shape."""
     waiting, pixels = defaultdict(list), defaultdict(int)
     for work in works:
         work.attempt(work.measure)
@@ -253,6 +253,6 @@ def _make_batches(colorizer, works):
 
 
 def describe(colorizer, strength):
-    """Returns a digest of all that a result depends on but the photo."""
+    """Returns a digest of generator, working size and strength."""
     facts = colorizer.working_size, float(strength), colorizer.network.digest
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

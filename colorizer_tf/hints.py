@@ -1,13 +1,15 @@
-"""Colors that a person sets: what they are, and how the network is told.
+"""Hints: colors that a person sets for places of a photo.
 
-The network sees a photo in cells of 4x4 pixels. In a cell with a hint it is given
-1 and the hint's chroma (Cb, Cr), in all others 0, 0, 0. What it still predicts
-otherwise than a hint says is corrected from there along the luma's edges.
+The network sees a photo in cells of 4x4 pixels. A cell with a hint holds 1 and the
+hint's chroma (Cb, Cr); all other cells hold 0, 0, 0. `correct_chroma` corrects what
+the network still predicts differently from a hint.
 """
 
 import contextlib
 import json
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -19,48 +21,67 @@ from colorizer_tf.files import atomic_write
 
 HINT_STRIDE = 4
 MAX_HINTS = 1000
-# Of a correction: its distances are in cells; this much luma is as far as one.
+# Of a correction: the standard deviation of its fading, in cells; the exponent of
+# inverse distance; the difference in luma that is as far as one cell.
 REACH = 6
 BLENDING = 3
 LUMA_OF_A_STEP = 0.05
-# Hints that change less than the first share of a place's chroma have no part in it;
-# if they change more than the second, it is theirs.
+# Hints that change less than the first share of a place's chroma have no part in it.
+# If they change more than the second share, the whole chroma is theirs.
 OWN, THEIRS = 0.25, 0.75
 LEAST_CHROMA = 0.02
-# The scales of a hint's chroma that are tried, to look as vivid at another luma.
+# `_fit_to_luma` tries these factors of a hint's chroma.
 _SCALES = np.linspace(0, 2, 65, dtype=np.float32)[:, None]
 
 
 class HintError(ValueError):
-    """A hint that is none; the message says which, and why."""
+    """A hint is invalid; the message says which, and why.
+
+    Example:
+
+    ```python
+    try:
+        hints = ct.read_hints("scan.hints.json")
+    except ct.HintError as error:
+        print(error)
+    ```
+    """
 
 
 @dataclass(frozen=True)
 class Hint:
-    """A color that a place of a photo has.
+    """The color of a place of a photo.
 
     Args:
-        x, y: the place, as fractions of the upright photo's width and height,
-            from its upper left corner: (0.5, 0.5) is the middle.
-        color: "#rrggbb", or three levels in 0..255, which become such a text.
+        x, y: the place, in fractions of the upright photo's width and height, from
+            the upper left corner. Both are in [0, 1]; (0.5, 0.5) is the middle.
+        color: "#rrggbb", or three integers from 0 to 255, which become such a text.
 
     Raises:
-        HintError: the place is outside the photo, or there is no such color.
+        HintError: the place is outside the photo, or the color is invalid.
+
+    Example:
+
+    ```python
+    hint = ct.Hint(x=0.41, y=0.33, color="#2e5d34")
+    rgb = colorizer.colorize(photo, hints=[hint])
+    ```
     """
 
     x: float
     y: float
     color: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("x", "y"):
             object.__setattr__(self, name, _fraction(name, getattr(self, name)))
         object.__setattr__(self, "color", _hex(self.color))
 
     @property
-    def rgb(self):
-        """The color as float32 (3,), in [0, 1]."""
-        return np.float32(list(bytes.fromhex(self.color[1:]))) / 255
+    def rgb(self) -> np.ndarray:
+        """The color in RGB, float32 (3,), in [0, 1]."""
+        levels = np.frombuffer(bytes.fromhex(self.color[1:]), np.uint8)
+        return levels.astype(np.float32) / 255
 
 
 def _fraction(name, value):
@@ -92,16 +113,25 @@ def _hex(color):
     )
 
 
-def parse_hints(text, name="the hints"):
-    """Returns a list of `Hint` from JSON: `[{"x": 0.4, "y": 0.3, "color": "#2e5d34"}]`.
+def parse_hints(text: str | bytes, name: str = "the hints") -> list[Hint]:
+    """Parses hints in JSON.
 
     Args:
-        text: JSON.
-        name: what errors call it, such as the file.
+        text: a list of objects with the keys "x", "y" and "color", as in `Hint`.
+        name: the name of the text in error messages.
+
+    Returns:
+        The hints, in the order of the list.
 
     Raises:
-        HintError: it is no JSON, no list, has more than 1,000 entries, or one of
-            them is no hint; the message names the entry, the first being 1.
+        HintError: the text is not a JSON list, has more than 1,000 entries, or one
+            of them is invalid. The message counts entries from 1.
+
+    Example:
+
+    ```python
+    hints = ct.parse_hints('[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]')
+    ```
     """
     try:
         entries = json.loads(text)
@@ -130,17 +160,32 @@ def parse_hints(text, name="the hints"):
     return hints
 
 
-def format_hints(hints):
-    """Returns hints as JSON, a line each; `parse_hints` reads it."""
+def format_hints(hints: Sequence[Hint]) -> str:
+    """Formats hints as JSON for `parse_hints`, one hint a line.
+
+    Example:
+
+    ```python
+    print(ct.format_hints([ct.Hint(0.41, 0.33, "#2e5d34")]))
+    ```
+    """
     lines = ",\n".join(f"  {json.dumps(asdict(hint))}" for hint in hints)
     return f"[\n{lines}\n]\n" if hints else "[]\n"
 
 
-def read_hints(path):
+def read_hints(path: str | os.PathLike) -> list[Hint]:
     """Reads a JSON file of hints; see `parse_hints`.
 
     Raises:
-        HintError: the file cannot be read; the message names it, and the entry.
+        HintError: the file cannot be read, or is invalid. The message names the file
+            and the entry.
+
+    Example:
+
+    ```python
+    hints = ct.read_hints("scan.hints.json")
+    colorizer.colorize_file("scan.jpg", "colors.jpg", hints=hints)
+    ```
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -151,24 +196,32 @@ def read_hints(path):
     return parse_hints(text, str(path))
 
 
-def write_hints(path, hints):
-    """Writes hints to a JSON file, whole or not at all."""
+def write_hints(path: str | os.PathLike, hints: Sequence[Hint]) -> None:
+    """Writes hints to a JSON file, completely or not at all.
+
+    Example:
+
+    ```python
+    ct.write_hints("scan.hints.json", [ct.Hint(0.41, 0.33, "#2e5d34")])
+    ```
+    """
     with atomic_write(path) as temporary:
         temporary.write_text(format_hints(hints), "utf-8")
 
 
 def encode_hints(hints, luma):
-    """Returns what the network is told of hints for a photo that it sees.
+    """Returns hints as the network's input for a photo.
 
-    Of several hints in a cell, the last counts. A color has the perceived chroma
-    (CIE) that was picked, in light and in shade, as far as the luma leaves room for it.
+    Of several hints in a cell, the last one counts. Each keeps its hue and its
+    perceived chroma (CIE) at the luma of its cell, as far as the gamut allows.
 
     Args:
         hints: a list of `Hint`.
         luma: the photo, float32 (h, w), in [0, 1].
 
     Returns:
-        float32 (ceil(h / 4), ceil(w / 4), 3).
+        1 and (Cb, Cr) for a cell with a hint, else zeros; float32
+        (ceil(h / 4), ceil(w / 4), 3).
     """
     height, width = luma.shape
     cells = np.zeros((-(-height // HINT_STRIDE), -(-width // HINT_STRIDE), 3), "f4")
@@ -181,7 +234,7 @@ def encode_hints(hints, luma):
 
 
 def place_in_grid(hint, luma):
-    """Returns row and column of the cell that a hint lies in."""
+    """Returns the row and column of a hint's cell in a photo, (h, w)."""
     height, width = luma.shape
     row = min(int(hint.y * height), height - 1) // HINT_STRIDE
     return row, min(int(hint.x * width), width - 1) // HINT_STRIDE
@@ -192,32 +245,32 @@ def _fit_to_luma(rgb, luma):
     tried = join_luma_chroma(np.full_like(_SCALES, luma), _SCALES * rgb_to_chroma(rgb))
     lab = rgb_to_lab(np.vstack([tried, rgb]))
     *reached, wanted = np.hypot(lab[:, 1], lab[:, 2])
-    # Where the luma has no room for more, a larger scale changes nothing.
+    # At the edge of the gamut, a larger scale changes nothing.
     scale = np.interp(wanted, np.maximum.accumulate(reached), _SCALES[:, 0])
     fitted = join_luma_chroma(
-        np.float32([luma]), np.float32(scale) * rgb_to_chroma(rgb)
+        np.array([luma], np.float32), np.float32(scale) * rgb_to_chroma(rgb)
     )
     return rgb_to_chroma(fitted)
 
 
 def correct_chroma(chroma, cells, luma):
-    """Returns predicted chroma, corrected so that each hint has its color.
+    """Corrects predicted chroma so that each hint has its color.
 
-    What a prediction misses at the hints is blended by the distance to them along
-    the photo, in which a difference in luma is a detour (Yatziv and Sapiro, "Fast
-    image and video colorization using chrominance blending", 2006), and fades with
-    the distance to the nearest.
+    The errors at the hints are blended by inverse distance, after Yatziv and Sapiro,
+    "Fast image and video colorization using chrominance blending" (2006). Differences
+    in luma make the distance longer. The correction fades with the distance to the
+    nearest hint.
 
     Args:
-        chroma: (Cb, Cr), float32 (h, w, 2), as the network predicts it.
-        cells: the hints, as `encode_hints` returns them.
+        chroma: the predicted (Cb, Cr), float32 (h, w, 2).
+        cells: the hints, as from `encode_hints`.
         luma: the photo, float32 (h, w), in [0, 1].
 
     Returns:
-        The chroma, float32 (h, w, 2), and how near each pixel is to a hint, float32
-        (h, w): 1 at a hint, 0 far away.
+        The corrected chroma, float32 (h, w, 2), and the nearness of each pixel to a
+        hint, float32 (h, w): 1 at a hint, 0 far away.
     """
-    from scipy.sparse.csgraph import dijkstra  # half of a second, for hints alone
+    from scipy.sparse.csgraph import dijkstra  # takes half a second to import
 
     height, width = cells.shape[:2]
     to_cells = partial(cv2.resize, dsize=(width, height), interpolation=cv2.INTER_AREA)
@@ -239,15 +292,15 @@ def correct_chroma(chroma, cells, luma):
 
 
 def scale_chroma(chroma, near, own, strength):
-    """Scales the network's own colors, and leaves those of hints as they are.
+    """Scales the network's own colors, but not those of hints.
 
     Args:
-        chroma, near: as `correct_chroma` returns them.
-        own: what the network predicts without hints, float32 (h, w, 2).
-        strength: scales the network's own colors.
+        chroma, near: as from `correct_chroma`.
+        own: the (Cb, Cr) that the network predicts without hints, float32 (h, w, 2).
+        strength: the factor of the network's own colors.
 
     Returns:
-        float32 (h, w, 2).
+        (Cb, Cr), float32 (h, w, 2).
     """
 
     def length(chroma):
@@ -260,7 +313,7 @@ def scale_chroma(chroma, near, own, strength):
 
 
 def _link_neighbors(luma):
-    """The distances between neighboring cells, as a sparse matrix."""
+    """Returns the distances between neighboring cells as a sparse matrix."""
     from scipy.sparse import csr_array
 
     index = np.arange(luma.size).reshape(luma.shape)

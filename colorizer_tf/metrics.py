@@ -1,8 +1,11 @@
-"""The five measures: accuracy, naturalness, detail, time, throughput."""
+"""Measures accuracy, naturalness, detail, time and throughput of a colorizer."""
 
+import os
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -14,6 +17,9 @@ from tqdm import tqdm
 from colorizer_tf.color import colorfulness, rgb_to_luma
 from colorizer_tf.hints import Hint
 from colorizer_tf.photos import read_photo, shrink_photo, to_gray
+
+if TYPE_CHECKING:
+    from colorizer_tf.colorizer import Colorizer
 
 MAX_SIDE = 512
 PALETTE_EDGES = np.linspace(-110, 110, 45)
@@ -27,14 +33,21 @@ class Measures:
         psnr: dB, from the mean squared error over all photos; higher is better.
         ssim: structural similarity on RGB, the mean over the photos; at most 1.
         ciede2000: color difference, the mean over pixels and photos; 0 is best.
-        colorfulness: of the colorized photos over that of the real ones, each
-            the mean over the photos (Hasler and Süsstrunk 2003); 1 is natural.
-        palette: distance of the palettes, 0 to 1: Jensen-Shannon distance, base
-            2, of the pooled CIE ab histograms, 44x44 bins over ±110.
-        detail: mean deviation between the gray photo and the colorized photo
-            turned gray again, in gray levels of 255.
+        colorfulness: mean colorfulness (see `color.colorfulness`) of the colored
+            photos, divided by that of the originals; 1 is natural.
+        palette: Jensen-Shannon distance, base 2, of the pooled CIE ab histograms,
+            44x44 bins over ±110; 0 to 1, 0 is best.
+        detail: mean absolute difference between the gray photo and the luma of the
+            colored one, in levels of 255; 0 is best.
         seconds: median time for one photo; None for the unchanged gray photo.
-        photos_per_second: photos over the time that colorizing took in all.
+        photos_per_second: the number of photos over the total time of coloring.
+
+    Example:
+
+    ```python
+    measures = ct.evaluate(colorizer, split.test).colorized
+    print(measures.psnr, measures.ciede2000)
+    ```
     """
 
     psnr: float
@@ -49,25 +62,25 @@ class Measures:
 
 @dataclass
 class Evaluation:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
-        colorized: `Measures` of the colorizer.
-        gray: `Measures` of the unchanged gray photos.
-        errors: mean squared error of each photo, in the order of `photos`.
-        photos: the paths.
+        colorized: the measures of the colorizer.
+        gray: the measures of the unchanged gray photos.
+        errors: mean squared error of each photo, for RGB in [0, 1]; (N,).
+        photos: the paths, in the same order.
     """
 
     colorized: Measures
     gray: Measures
     errors: np.ndarray
-    photos: list
+    photos: list[str | os.PathLike]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return format_measures({"colorized": self.colorized, "gray": self.gray})
 
-    def to_dict(self):
-        """Returns the measures as a dictionary of plain numbers, for JSON."""
+    def to_dict(self) -> dict:
+        """Returns the measures, and the number of photos, for JSON."""
         return {
             "photos": len(self.photos),
             "colorized": asdict(self.colorized),
@@ -75,17 +88,31 @@ class Evaluation:
         }
 
 
-def evaluate(colorizer, photos):
-    """Colorizes the gray versions of photos and compares with the originals.
+class _Colorizes(Protocol):
+    def colorize(self, photo: np.ndarray, /) -> np.ndarray: ...
 
-    Photos above 512 pixels are measured scaled down to that.
+
+def evaluate(colorizer: _Colorizes, photos: Iterable[str | os.PathLike]) -> Evaluation:
+    """Colors the gray versions of photos and compares them with the originals.
+
+    It scales photos down to at most 512 pixels a side.
 
     Args:
-        colorizer: an object with `colorize`, as `Colorizer`.
+        colorizer: an object with a method `colorize` like that of `Colorizer`.
         photos: paths of color photos.
 
     Returns:
-        An `Evaluation`.
+        The measures. `print` shows them as a table.
+
+    Raises:
+        ValueError: there are no photos.
+        PhotoError: a photo cannot be read.
+
+    Example:
+
+    ```python
+    print(ct.evaluate(ct.Colorizer.pretrained(), ct.find_photos("photos")))
+    ```
     """
     photos = list(photos)
     if not photos:
@@ -110,17 +137,34 @@ def evaluate(colorizer, photos):
     return Evaluation(colorized, _summarize(of_gray)[0], errors, photos)
 
 
-def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=0):
-    """Measures what points of the real colors bring.
+def measure_hints(
+    colorizer: "Colorizer",
+    photos: Iterable[str | os.PathLike],
+    counts: Sequence[int] = (0, 1, 2, 5, 10, 20, 50, 100),
+    seed: int = 0,
+) -> dict[int, float]:
+    """Measures how hints of the real colors raise the PSNR.
+
+    The hints of a smaller count are among those of a larger count.
 
     Args:
         colorizer: a `Colorizer` whose generator takes hints.
         photos: paths of color photos.
-        counts: how many hints, at random places, each photo is given.
-        seed: of the places. Those of a smaller count are among those of a larger.
+        counts: numbers of hints for each photo.
+        seed: the seed of the random places.
 
     Returns:
-        A dictionary from each count to the PSNR, in dB, over all photos.
+        The PSNR over all photos, in dB, for each count.
+
+    Raises:
+        ValueError: there are no photos, or the generator takes no hints.
+        PhotoError: a photo cannot be read.
+
+    Example:
+
+    ```python
+    ct.measure_hints(colorizer, split.test, counts=(0, 10))  # {0: …, 10: …}
+    ```
     """
     photos = list(photos)
     if not photos:
@@ -136,15 +180,26 @@ def measure_hints(colorizer, photos, counts=(0, 1, 2, 5, 10, 20, 50, 100), seed=
     return {count: float(-10 * np.log10(np.mean(mse))) for count, mse in errors.items()}
 
 
-def sample_hints(photo, count, seed=0):
-    """Returns hints of a photo's real colors, at random places.
+def sample_hints(
+    photo: np.ndarray, count: int, seed: int | Sequence[int] = 0
+) -> list[Hint]:
+    """Returns hints of a photo's real colors at random places.
+
+    A color is the mean over a cell, of which the shorter side has 32.
 
     Args:
         photo: uint8 RGB, (H, W, 3).
-        count: how many.
-        seed: of the places.
+        count: the number of hints; there are at most as many as cells.
+        seed: the seed of the places, as for `numpy.random.default_rng`.
+
+    Example:
+
+    ```python
+    original = ct.read_original("photo.jpg")
+    rgb = colorizer.colorize(original, hints=ct.sample_hints(original, 10))
+    ```
     """
-    # As large as a cell of the network, which sees 32 of them at the shorter side.
+    # The network sees as many cells: 128 pixels of 4.
     height, width = photo.shape[:2]
     cell = max(1, min(height, width) / 32)
     size = max(1, round(width / cell)), max(1, round(height / cell))
@@ -157,13 +212,39 @@ def sample_hints(photo, count, seed=0):
     ]
 
 
-def read_original(path):
-    """Reads a photo as `evaluate` does: uint8 RGB, at most 512 pixels a side."""
+def read_original(path: str | os.PathLike) -> np.ndarray:
+    """Reads a photo as `evaluate` does.
+
+    Returns:
+        uint8 RGB, (H, W, 3), at most 512 pixels a side.
+
+    Raises:
+        PhotoError: the photo cannot be read.
+
+    Example:
+
+    ```python
+    original = ct.read_original("photo.jpg")
+    ```
+    """
     return shrink_photo(read_photo(path), MAX_SIDE)
 
 
-def format_measures(rows):
-    """Returns a table of measures as text, from a dictionary name -> `Measures`."""
+def format_measures(rows: Mapping[str, Measures]) -> str:
+    """Formats measures as a table.
+
+    Args:
+        rows: the measures by the name of their row.
+
+    Returns:
+        The table, a line for each row.
+
+    Example:
+
+    ```python
+    print(ct.format_measures({"mine": ct.evaluate(colorizer, photos).colorized}))
+    ```
+    """
     columns = {
         "PSNR dB": ("psnr", ".2f"),
         "SSIM": ("ssim", ".3f"),
@@ -212,7 +293,7 @@ def _summarize(rows):
 def _measure_photo(result, original):
     result_lab, original_lab = rgb2lab(result), rgb2lab(original)
     window = min(7, *original.shape[:2])
-    window -= (window + 1) % 2  # must be odd
+    window -= (window + 1) % 2  # structural_similarity takes odd sizes alone
     real, colorized = np.float32(original) / 255, np.float32(result) / 255
     luma = np.asarray(rgb_to_luma(colorized))
     return (
@@ -222,7 +303,7 @@ def _measure_photo(result, original):
             result,
             channel_axis=-1,
             win_size=window,
-            use_sample_covariance=window > 1,  # a single pixel has none
+            use_sample_covariance=window > 1,  # it divides by the pixels minus 1
         ),
         deltaE_ciede2000(original_lab, result_lab).mean(),
         float(colorfulness(colorized)),

@@ -1,10 +1,10 @@
-"""A network's small chroma brought up to a photo of any size.
+"""Brings a network's small chroma to a photo of any size.
 
-The chroma is a linear function of the luma in each small window, chroma =
-slope * luma + offset (the guided filter of He, Sun and Tang, 2010). Slope and
-offset are fitted at half the network's size and brought up bilinearly; the luma
-is the photo's own, at full size, and so are the edges of the colors. Measured
-in benchmarks/chroma_upsampling.py.
+In each small window, chroma is a linear function of luma: chroma = slope * luma +
+offset (He, Sun and Tang, "Guided image filtering", 2010). Slope and offset are fitted
+at half the network's size and enlarged bilinearly. The luma is the photo's own at
+full size, so colors have the photo's edges. benchmarks/chroma_upsampling.py measures
+this.
 """
 
 import functools
@@ -20,12 +20,12 @@ CHROMA_SUBSAMPLING = 4
 SIGMA = 0.8
 EPSILON = 1e-3
 BAND_PIXELS = 2**16
-# The luma pixels that a pixel of chroma at half the size reaches.
+# The luma pixels that a decoder colors from a pixel of chroma at half the size.
 _FOOTPRINT = np.ones((4, 4), np.uint8)
 
 
 def check_strength(strength):
-    """Raises `ValueError` for a strength below 0, or none at all."""
+    """Raises `ValueError` for a strength that is below 0, infinite or NaN."""
     if not 0 <= strength < np.inf:
         raise ValueError(f"strength must be 0 or more. Received: {strength}")
 
@@ -35,12 +35,12 @@ def fit_chroma(luma, chroma):
 
     Args:
         luma: float32 (h, w), in [0, 1].
-        chroma: (Cb, Cr), float32 (h, w, 2), about as sharp as if it came from a
-            quarter of the size.
+        chroma: (Cb, Cr), float32 (h, w, 2), with about the detail of a quarter of
+            the size.
 
     Returns:
-        Slope and offset, float32 (h', w', 2) each, at half the size: both are
-        smooth, and a quarter of the work.
+        Slope and offset, float32 (ceil(h / 2), ceil(w / 2), 2) each. Both are smooth,
+        so half the size is enough, for a quarter of the work.
     """
     height, width = luma.shape
     quarter = (
@@ -61,27 +61,28 @@ def fit_chroma(luma, chroma):
         slope = (_mean(guide * plane) - guide_mean * mean) / variance
         offset = _mean(mean - slope * guide_mean)
         slope = _mean(slope)
-        # The windows blur small and vivid colors away: what is missing comes back.
+        # The windows blur small, vivid colors. The offset gets back what is missing.
         offsets.append(offset + plane - soften(slope * luma + offset))
         slopes.append(slope)
     return cv2.merge(slopes), cv2.merge(offsets)
 
 
 def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
-    """Returns the two color planes of a JPEG, or of a frame of a film.
+    """Returns the chroma planes of a JPEG, or of a frame of a film.
 
-    At half the size, a pixel of them belongs to four of the luma, and decoders mix
-    it into the ones around these. It is scaled back until it suits the brightest and
-    the darkest of them, so that no pixel of what is decoded leaves the range of RGB.
+    At half the size, a pixel of chroma covers four pixels of luma, and decoders blend
+    it into their neighbors. It is reduced until it fits the brightest and the darkest
+    of them. So no decoded pixel leaves the range of RGB.
 
     Args:
         luma: uint8 or uint16, (H, W).
-        slope, offset: float32 (h, w, 2) each, of any size.
-        levels: what the numbers of the planes mean.
+        slope, offset: as from `fit_chroma`, at any size.
+        levels: the encoding of the planes.
         halved: whether the planes have half the size.
 
     Returns:
-        Cb and Cr, of luma's type, (ceil(H / 2), ceil(W / 2)) each, or (H, W).
+        Cb and Cr of luma's type, (ceil(H / 2), ceil(W / 2)) each if halved, else
+        (H, W).
     """
     height, width = luma.shape
     if halved:
@@ -92,7 +93,7 @@ def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
     planes = np.empty((2, height, width), luma.dtype)
     unit = levels.chroma_span / levels.luma_span
     scales = [unit / 2 / (1 - weight) for weight in weights[::-2]]
-    # A rounded number of chroma may add as much to a channel.
+    # The rounding of chroma changes a channel by at most this much.
     rounding = np.float32(0.5 / min(scales))
 
     def paint_band(band):
@@ -122,7 +123,7 @@ def paint_planes(luma, slope, offset, levels=JPEG, halved=True):
 
 
 def _pool(luma, band, width):
-    """Yields for a band the means of luma, and the darkest and brightest it reaches."""
+    """Yields the mean, darkest and brightest luma for each pixel of a band's chroma."""
     top, bottom = 2 * band.start, min(2 * band.stop, len(luma))
     above, below = int(top > 0), int(bottom < len(luma))
     part = cv2.copyMakeBorder(
@@ -142,12 +143,11 @@ def _pool(luma, band, width):
 def paint(gray, slope, offset):
     """Returns a gray photo in the colors that `fit_chroma` has fitted.
 
-    Where RGB would leave its range, chroma is scaled back as in
-    `color.join_luma_chroma`.
+    If RGB would leave its range, chroma is reduced as in `color.join_luma_chroma`.
 
     Args:
         gray: uint8 or uint16, (H, W).
-        slope, offset: float32 (h, w, 2) each, of any size.
+        slope, offset: as from `fit_chroma`, at any size.
 
     Returns:
         RGB of the gray photo's type, (H, W, 3). Its luma is the gray photo, to
@@ -175,11 +175,8 @@ def paint(gray, slope, offset):
 
 
 def _stretch_lines(slope, offset, white, height, weights=(RED, GREEN, BLUE)):
-    """Slope and offset of red, and of blue, brought to a photo's height.
-
-    Red and blue are what they differ by from the luma that has these weights.
-    """
-    # RGB less the luma of BT.601, from (Cb, Cr).
+    """Returns slope and offset of R - Y, and of B - Y, at a photo's height."""
+    # This matrix turns (Cb, Cr) of BT.601 into (R - Y, G - Y, B - Y).
     rgb = np.array(
         [
             [0, CR_SCALE],
@@ -198,11 +195,8 @@ def _stretch_lines(slope, offset, white, height, weights=(RED, GREEN, BLUE)):
 
 
 def _run_bands(paint_band, height, width):
-    """Paints band after band, in all threads.
-
-    Bands of a few rows stay in the processor's cache; nothing but the result is
-    ever as large as the photo.
-    """
+    """Paints bands of rows in all threads."""
+    # Small bands fit in the processor's cache, and need no other array of full size.
     rows = max(1, BAND_PIXELS // width)
     bands = [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
     list(map(paint_band, bands) if len(bands) == 1 else _bands().map(paint_band, bands))
@@ -214,7 +208,7 @@ def _bands():
 
 
 def _offsets(luma, red, red_offset, blue, blue_offset, weights=(RED, GREEN, BLUE)):
-    """What red, green and blue differ from the luma by."""
+    """Returns R - Y, G - Y and B - Y."""
     red *= luma
     red += red_offset
     blue *= luma
@@ -225,12 +219,12 @@ def _offsets(luma, red, red_offset, blue, blue_offset, weights=(RED, GREEN, BLUE
 
 
 def _room(below, above, red, green, blue):
-    """The factor, at most 1, that keeps offsets within what is below and above."""
+    """Returns the factor, at most 1, that keeps offsets from -below to above."""
     highest, lowest = np.maximum(red, green), np.minimum(red, green)
     np.maximum(highest, blue, out=highest)
     np.minimum(lowest, blue, out=lowest)
-    # The offsets' weighted sum is 0: the highest is never below 0, nor the lowest
-    # above. A millionth of a level keeps the division safe.
+    # The weighted sum of the offsets is 0, so highest >= 0 >= lowest. A millionth of
+    # a level prevents a division by 0.
     highest += 1e-6
     lowest -= 1e-6
     high = np.divide(above, highest, out=highest)

@@ -1,9 +1,10 @@
-"""Photo files: read whatever they are, and written."""
+"""Reads and writes photo files."""
 
 import contextlib
 import functools
 import io
 import logging
+import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,29 +33,39 @@ from colorizer_tf.sixteen_bit import (
 )
 
 QUALITY = 95
-# What a damaged file may cause, but more often our own mistake.
+# Damaged files raise these too, but more often our own mistake does: log them.
 _BUGS = AssertionError, AttributeError, LookupError, NameError, TypeError
 _log = logging.getLogger(__name__)
 _TOO_LARGE = f"it has more than {MAX_PIXELS // 10**6} million pixels; scale it down"
 
 
 class PhotoError(ValueError):
-    """A photo that cannot be read, or written; the message names the file."""
+    """A photo cannot be read or written; the message names the file.
+
+    Example:
+
+    ```python
+    try:
+        photo = ct.read_photo("scan.jpg")
+    except ct.PhotoError as error:
+        print(error)
+    ```
+    """
 
 
 class PhotoTooLargeError(PhotoError):
-    """A photo of more than `MAX_PIXELS`."""
+    """A photo has more than `MAX_PIXELS`."""
 
 
 @dataclass
 class GrayPhoto:
-    """A photo file as it is colorized.
+    """A photo file, read for coloring.
 
     Attributes:
-        gray: luma, uint8 or uint16 (H, W), turned as EXIF says.
+        gray: luma, uint8 or uint16 (H, W), upright.
         alpha: opacity of the same type and size; None if the photo has none.
-        metadata: what goes along to the result: `dpi`, `exif` and `icc_profile`,
-            as Pillow takes them; each is there only if the file has it.
+        metadata: what the result keeps: `dpi`, `exif` and `icc_profile`, as Pillow
+            takes them, if the file has them.
     """
 
     gray: np.ndarray
@@ -64,10 +75,10 @@ class GrayPhoto:
 
 @functools.cache
 def _set_up_pillow():
-    # `MAX_PIXELS` is the limit: Pillow need not warn of less. Not by
-    # `catch_warnings` around a file: that is one for all threads.
+    # `MAX_PIXELS` is the limit, so Pillow need not warn below it. `catch_warnings`
+    # around each file would change the filters of all threads.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    # White-is-zero TIFFs of 16 bits, which Pillow opens in the other byte order only.
+    # Pillow opens white-is-zero TIFFs of 16 bits in the other byte order only.
     TiffImagePlugin.OPEN_INFO.setdefault(
         (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()), ("I;16B", "I;16B")
     )
@@ -75,20 +86,20 @@ def _set_up_pillow():
 
 @contextlib.contextmanager
 def open_photo(path, formats=None):
-    """Opens a photo with Pillow, in a `with` statement that speaks in `PhotoError`.
+    """Opens a photo with Pillow in a `with` statement.
 
     Args:
         path: the file.
-        formats: the names of those that Pillow tries; by default all it knows.
+        formats: the names of the formats that Pillow tries; all by default.
 
     Raises:
-        PhotoError: the file is missing, broken, or no photo; also for whatever is
-            raised within the statement.
+        PhotoError: the file is missing, broken, or no photo. Any exception within
+            the statement becomes a `PhotoError` too.
         PhotoTooLargeError: it has more than `MAX_PIXELS`, 134 million.
     """
     _set_up_pillow()
     try:
-        # From a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
+        # Given a path, Pillow 13 garbles a plain TIFF that EXIF turns by 90°.
         with open(path, "rb") as file, Image.open(file, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -100,30 +111,39 @@ def open_photo(path, formats=None):
     except UnidentifiedImageError as error:
         reason = "it is no JPEG, PNG, TIFF, WebP or BMP"
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
-    except Exception as error:  # damaged files make Pillow raise of all kinds
+    except Exception as error:  # damaged files make Pillow raise errors of any kind
         if isinstance(error, _BUGS):
             _log.exception("%s cannot be read as a photo", path)
         reason = str(error) or type(error).__name__
         raise PhotoError(f"{path} cannot be read as a photo: {reason}") from error
 
 
-def read_photo(path, shorter_side=None):
-    """Reads a photo of any kind as uint8 RGB, (H, W, 3).
+def read_photo(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarray:
+    """Reads a photo of any kind as RGB.
 
-    EXIF orientation is applied, 16 bits are brought to 8, CMYK and palettes
-    become RGB, transparent parts lie on white.
+    It applies the EXIF orientation, reduces 16 bits to 8, converts CMYK and palettes,
+    and puts transparent parts on white.
 
     Args:
         path: the file.
-        shorter_side: if given, the photo is scaled so that its shorter side
-            has this many pixels.
+        shorter_side: scales the photo to this many pixels at its shorter side.
+
+    Returns:
+        uint8 RGB, (H, W, 3).
 
     Raises:
         PhotoError: the file is missing, broken, or no photo.
+
+    Example:
+
+    ```python
+    photo = ct.read_photo("scan.jpg")
+    small = ct.read_photo("scan.jpg", shorter_side=256)
+    ```
     """
     with open_photo(path) as image:
         if shorter_side:
-            # JPEG decodes to an eighth at almost no cost.
+            # A JPEG decodes to an eighth of its size at almost no cost.
             image.draft("RGB", (2 * shorter_side, 2 * shorter_side))
         deep = is_16_bit(image)
         upright = to_8_bit(path, image) if deep else _apply_orientation(image)
@@ -135,15 +155,24 @@ def read_photo(path, shorter_side=None):
     return np.asarray(image)
 
 
-def to_gray(photo):
-    """Returns the luma of a photo as its own type, (H, W).
+def to_gray(photo: np.ndarray) -> np.ndarray:
+    """Returns the luma of a photo (BT.601; see `color`).
 
     Args:
         photo: uint8 or uint16; (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
             (H, W, 4), whose transparency is dropped.
 
+    Returns:
+        Luma of the photo's type, (H, W).
+
     Raises:
         ValueError: another type or shape, or a photo without pixels.
+
+    Example:
+
+    ```python
+    gray = ct.to_gray(ct.read_photo("scan.jpg"))
+    ```
     """
     photo = np.ascontiguousarray(photo)
     if photo.dtype not in (np.uint8, np.uint16):
@@ -163,7 +192,7 @@ def to_gray(photo):
 
 
 def shrink_photo(photo, longer_side):
-    """Scales a photo, (H, W, 3), down to this many pixels at its longer side."""
+    """Scales a photo, (H, W, 3), down to at most this many pixels a side."""
     height, width = photo.shape[:2]
     scale = longer_side / max(height, width)
     if scale >= 1:
@@ -172,12 +201,10 @@ def shrink_photo(photo, longer_side):
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
 
 
-def read_gray(path):
-    """Reads a photo of any kind for colorizing, at its own depth.
+def read_gray(path: str | os.PathLike) -> GrayPhoto:
+    """Reads a photo of any kind for coloring, with 8 or 16 bits as in the file.
 
-    Pillow reads it, and where a channel has 12 or 16 bits, of which Pillow drops
-    half in RGB, OpenCV; and tifffile, where the planes of such a TIFF lie apart.
-    Of several pages, the first is taken.
+    Of several pages, it reads the first.
 
     Returns:
         A `GrayPhoto`.
@@ -200,46 +227,41 @@ def read_gray(path):
 
 
 def _read_jpeg_luma(path, image):
-    """Decodes the luma plane of a JPEG, and not its chroma.
-
-    Returns:
-        uint8 (H, W), turned as EXIF says; None for another format, for CMYK and
-        for a damaged file, of which Pillow may read more.
-    """
+    """Returns the upright luma of an intact gray or RGB JPEG; None for other files."""
+    # This skips the chroma. Pillow reads more of a damaged file, and converts CMYK.
     if image.format not in ("JPEG", "MPO") or image.mode not in ("L", "RGB"):
         return None
     try:
         gray = simplejpeg.decode_jpeg(Path(path).read_bytes(), "GRAY")[..., 0]
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF makes Pillow raise of all kinds
+    except Exception:  # damaged EXIF makes Pillow raise errors of any kind
         return None
     return np.ascontiguousarray(turn(gray, orientation))
 
 
 def photo_size(path):
-    """Returns the (height, width) of a photo as its file says, not turned.
+    """Returns the (height, width) that a photo file names, without its orientation.
 
     Raises:
-        PhotoError: as `read_gray`; damage to the pixels goes unnoticed.
+        PhotoError: as for `read_gray`. It does not notice damaged pixels.
     """
     with open_photo(path) as image:
         return image.height, image.width
 
 
 def write_photo(path, rgb, source=None):
-    """Writes a photo in the format that the ending of its name says.
+    """Writes a photo in the format that its extension names.
 
-    JPEG and WebP are written at quality 95. 16 bits stay 16 in PNG, written by
-    OpenCV, and TIFF, by tifffile; all else is written by Pillow at 8 bits.
-    Transparency stays in PNG, TIFF and WebP, and lies on white elsewhere.
+    JPEG and WebP have quality 95. PNG and TIFF keep 16 bits; other formats get 8.
+    PNG, TIFF and WebP keep transparency; other formats get a white background.
 
     Args:
-        path: the file, which is there as a whole or not at all.
+        path: the file. It is written completely or not at all.
         rgb: uint8 or uint16, (H, W, 3).
-        source: a `GrayPhoto`, whose transparency and metadata go along.
+        source: a `GrayPhoto`, whose transparency and metadata the file gets.
 
     Raises:
-        PhotoError: the file cannot be written, or there is no such format.
+        PhotoError: the file cannot be written, or the format is unknown.
     """
     path = Path(path)
     source = source or GrayPhoto(rgb)
@@ -251,7 +273,7 @@ def write_photo(path, rgb, source=None):
     file_format = Image.registered_extensions()[path.suffix.lower()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A photo can be made again: no waiting for the disk, a third of the time.
+        # Waiting for the disk is slow, and a result can be made again.
         with atomic_write(path, sync=False) as temporary:
             if rgb.dtype == np.uint8 or file_format not in ("PNG", "TIFF"):
                 _write_with_pillow(temporary, file_format, rgb, source)
@@ -259,7 +281,7 @@ def write_photo(path, rgb, source=None):
                 write_16_bit_png(temporary, _with_alpha(rgb, source), source.metadata)
             else:
                 write_16_bit_tiff(temporary, _with_alpha(rgb, source), source.metadata)
-    except Exception as error:  # the full disk, and what no format can hold
+    except Exception as error:  # a full disk, or a photo that the format cannot hold
         raise PhotoError(f"{path} cannot be written: {error}") from error
 
 
@@ -267,10 +289,10 @@ def write_jpeg_planes(path, luma, cb, cr, source):
     """Writes a JPEG from its planes, at quality 95.
 
     Args:
-        path: the file, which is there as a whole or not at all.
+        path: the file. It is written completely or not at all.
         luma: uint8 (H, W).
         cb, cr: uint8, 128 for gray, (ceil(H / 2), ceil(W / 2)).
-        source: a `GrayPhoto`, whose metadata goes to the result.
+        source: a `GrayPhoto`, whose metadata the file gets.
 
     Raises:
         PhotoError: the file cannot be written.
@@ -280,7 +302,7 @@ def write_jpeg_planes(path, luma, cb, cr, source):
         luma, cb, cr = map(np.ascontiguousarray, (luma, cb, cr))
         height, width = luma.shape
         bottom, right = height % 2, width % 2
-        if bottom or right:  # the encoder reads a row and a column more of the luma
+        if bottom or right:  # the encoder reads luma up to an even height and width
             luma = cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         encoded = simplejpeg.encode_jpeg_yuv_planes(
             luma[:height, :width], cb, cr, QUALITY
@@ -290,12 +312,12 @@ def write_jpeg_planes(path, luma, cb, cr, source):
             with open(temporary, "wb") as file:
                 file.write(_jpeg_head(source.metadata))
                 file.write(memoryview(encoded)[2:])
-    except Exception as error:  # the full disk, and what JPEG cannot hold
+    except Exception as error:  # a full disk, or a photo that JPEG cannot hold
         raise PhotoError(f"{path} cannot be written: {error}") from error
 
 
 def _jpeg_head(metadata):
-    """The first bytes of a JPEG, up to the last segment of its metadata."""
+    """Returns the first bytes of a JPEG, up to the end of its metadata."""
     tiny = io.BytesIO()
     Image.new("L", (1, 1)).save(tiny, "JPEG", **metadata)
     data, end = tiny.getvalue(), 2
@@ -309,7 +331,7 @@ def _apply_orientation(image):
         return ImageOps.exif_transpose(image)
     except OSError:
         raise
-    except Exception:  # damaged EXIF, which Pillow fails to write again
+    except Exception:  # Pillow fails to write damaged EXIF
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         return Image.fromarray(turn(np.asarray(_to_rgb(image)), orientation))
 
@@ -342,10 +364,10 @@ def _read_metadata(image):
     dpi = tuple(map(float, image.info.get("dpi", ())))
     if dpi and all(0 < dots < 2**16 for dots in dpi):  # damaged ones may be NaN
         metadata["dpi"] = dpi
-    with contextlib.suppress(Exception):  # damaged EXIF is no reason to fail
+    with contextlib.suppress(Exception):  # the pixels of a photo outweigh its EXIF
         if exif := _read_exif(image):
             metadata["exif"] = exif
-    # A profile for gray or CMYK makes no sense of an RGB photo.
+    # A profile for gray or CMYK does not fit an RGB photo.
     profile = image.info.get("icc_profile") or b""
     if profile[16:20] == b"RGB ":
         metadata["icc_profile"] = profile
@@ -353,7 +375,7 @@ def _read_metadata(image):
 
 
 def _read_exif(image):
-    """The EXIF that describes the photo, without what describes the file."""
+    """Returns the EXIF tags that describe the photo rather than the file."""
     source = image.getexif()
     if not source:
         return None
@@ -365,12 +387,12 @@ def _read_exif(image):
         ifd = {name: _keep_bytes(value) for name, value in source.get_ifd(tag).items()}
         if ifd:
             exif.get_ifd(tag).update(ifd)
-            exif[tag] = ifd  # Pillow's TIFF writer looks for it here
+            exif[tag] = ifd  # Pillow's TIFF writer reads it here
     return exif if exif.tobytes() != Image.Exif().tobytes() else None
 
 
 def _keep_bytes(value):
-    # Pillow reads text as Latin-1, whatever it is, and writes ASCII.
+    # Pillow reads any text as Latin-1, but writes ASCII alone.
     if isinstance(value, str) and not value.isascii():
         return value.encode("latin-1", "replace")
     return value

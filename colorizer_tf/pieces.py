@@ -1,4 +1,4 @@
-"""The pieces of a film that are done, kept until they can be joined."""
+"""Keeps the finished pieces of a film until they are joined."""
 
 import json
 import shutil
@@ -7,14 +7,21 @@ import numpy as np
 
 from colorizer_tf.files import atomic_write
 
-# Frames of a piece, at least.
+# The fewest frames of a piece; the last one may be shorter.
 PIECE = 240
-# What tells one network from another: its answer, to within this.
+# Answers of the same network differ by less than this.
 _SAME_NETWORK = 1e-3
 
 
 class Pieces:
-    """The pieces of a result that are done, in a hidden folder beside it."""
+    """The finished pieces of a result, in a hidden folder beside it.
+
+    Args:
+        destination: the file of the result.
+        settings: what the result depends on, as JSON takes it, and the network's
+            answer to a test input, a list of floats. Pieces made with others are
+            removed.
+    """
 
     def __init__(self, destination, settings):
         self.folder = destination.with_name(f".{destination.name}.pieces")
@@ -46,7 +53,7 @@ class Pieces:
                 yield piece
 
     def last(self):
-        """Returns the last piece, but its film, as a dictionary; None without any."""
+        """Returns the last piece without its encoded data, a dictionary; else None."""
         paths = self._paths()
         if not paths:
             return None
@@ -60,7 +67,7 @@ class Pieces:
             np.savez(file, **facts)
 
     def packets(self):
-        """Yields (data, pts, is_keyframe) of all encoded frames, in their order."""
+        """Yields (data, pts, is_keyframe) of all frames, in the order of encoding."""
         for piece in self:
             data, start = piece["data"], 0
             for size, pts, key in zip(
@@ -70,21 +77,30 @@ class Pieces:
                 start += size
 
     def remove(self):
-        """Removes them all."""
+        """Removes all pieces."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class PieceWriter:
-    """Encodes frames, and writes a piece whenever one is full."""
+    """Encodes frames, and writes a piece when it has enough.
 
-    def __init__(self, pieces, encoder, frames, bar):
+    Args:
+        pieces: the `Pieces`.
+        encoder: the `Encoder`.
+        last: the last piece already written, as `Pieces.last` returns it.
+        bar: the progress bar, a `tqdm`.
+    """
+
+    def __init__(self, pieces, encoder, last, bar):
         self._pieces, self._encoder, self._bar = pieces, encoder, bar
-        self._frames, self._context = frames, None
         self._packets, self._count, self._state = [], 0, None
-        self._last = 0, 0
+        self._frames, self._last, self._context = 0, (0, 0), None
+        if last:
+            self._frames = int(last["frames"])
+            self._last = int(last["pts"].max()), int(last["tail"])
 
     def write(self, frame, planes):
-        """Encodes a `Frame` in its colors, (Cb, Cr)."""
+        """Encodes a `Frame` with its chroma planes, (Cb, Cr)."""
         if self._context is None:
             self._context = self._encoder.start()
         self._packets += self._context.encode(
@@ -95,13 +111,18 @@ class PieceWriter:
         self._bar.update()
 
     def end_chunk(self, *state):
-        """Notes what the next chunk goes on from: luma, sums, broken packets."""
+        """Ends a chunk.
+
+        Args:
+            *state: what the next chunk needs: luma and sums of the last `Look`, and
+                the number of broken packets.
+        """
         self._state = state
         if self._count >= PIECE:
             self._close(end=False)
 
     def finish(self, film):
-        """Writes what is left, and that it is the end."""
+        """Writes the last piece, and marks it as the end of the film."""
         self._close(
             end=True, notes=_describe_end(film, self._frames + self._count, *self._last)
         )
@@ -131,11 +152,11 @@ class PieceWriter:
 def _describe_end(film, frames, pts, duration):
     notes = []
     if film.broken:
-        notes.append(f"{film.broken} packets of it are damaged, and left out")
+        notes.append(f"{film.broken} damaged packets are left out")
     if film.seconds:
         seconds = float(film.seconds)
         ends = float((pts + duration) * film.time_base - film.start)
-        # Sound may be longer than the pictures.
+        # The stated length may be that of the sound, which may outlast the pictures.
         short = ends < seconds - max(2, seconds / 50)
         rest = f" frames, at {ends:.1f} of {seconds:.1f} seconds"
     else:

@@ -1,4 +1,4 @@
-"""The steps from a gray photo to its colors: for one photo, and for many together."""
+"""The steps from gray photos to their colors, for one photo or many at a time."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,15 +14,15 @@ JPEG = (".jpg", ".jpeg")
 
 @dataclass(eq=False)
 class Photo:
-    """A photo on its way to its colors.
+    """A photo and the network's view of it.
 
     Attributes:
-        source: as it was read.
-        luma: what the network sees of it, float32 (h, w), in [0, 1].
-        grid: its hints, as `Colorizer.encode_hints` returns them.
-        strength: scales the color that is predicted, not that of the hints.
-        chroma: (Cb, Cr), float32 (h, w, 2), after `predict`; at strength 0 without
-            hints there is nothing to predict.
+        source: the photo at full size.
+        luma: the photo at the network's size, float32 (h, w), in [0, 1].
+        grid: its hints, as from `Colorizer.encode_hints`.
+        strength: the factor of the predicted color. Hints keep their color.
+        chroma: (Cb, Cr), float32 (h, w, 2). `predict` sets it. At strength 0 without
+            hints, `prepare` sets it to 0.
     """
 
     source: GrayPhoto
@@ -32,16 +32,14 @@ class Photo:
     chroma: np.ndarray | None = None
 
     def paint(self):
-        """Returns RGB of the photo's own size and type, (H, W, 3)."""
+        """Returns RGB of the source's size and type, (H, W, 3)."""
         return paint(self.source.gray, *self._fit())
 
     def write(self, path):
-        """Writes the photo in color; see `photos.write_photo`.
-
-        A JPEG is written as three planes: RGB of full size is never made.
-        """
+        """Writes the photo in color; see `photos.write_photo`."""
         gray = self.source.gray
         is_jpeg = Path(path).suffix.lower() in JPEG
+        # A JPEG takes the three planes, which saves RGB at full size.
         if is_jpeg and gray.dtype == np.uint8 and self.source.alpha is None:
             planes = paint_planes(gray, *self._fit())
             write_jpeg_planes(path, gray, *planes, self.source)
@@ -58,8 +56,8 @@ def prepare(colorizer, source, strength=1.0, hints=()):
     Args:
         colorizer: a `Colorizer`.
         source: a `GrayPhoto`.
-        strength: scales the color that is predicted; 0 gives a gray photo, or one
-            that hints alone color.
+        strength: the factor of the predicted color, at least 0. Hints keep their
+            color.
         hints: a list of `Hint`.
 
     Raises:
@@ -75,7 +73,12 @@ def prepare(colorizer, source, strength=1.0, hints=()):
 
 
 def predict(colorizer, photos):
-    """Gives photos their chroma; those of one network shape go through together."""
+    """Sets the chroma of photos. Photos of one network shape make one batch.
+
+    Args:
+        colorizer: a `Colorizer`.
+        photos: a list of `Photo`. Those that have chroma are left alone.
+    """
 
     def shape(photo):
         return colorizer.network_shape(*photo.luma.shape)

@@ -1,4 +1,4 @@
-"""Where photos are, and where results go: a folder, or a bucket at an address."""
+"""The places of photos and results: a folder, or a bucket at an address."""
 
 import contextlib
 import os
@@ -18,22 +18,24 @@ from colorizer_tf.files import (
 )
 from colorizer_tf.photos import PhotoError
 
-# What many writers leave is put in here, each in files of its own, and goes into
-# the record with the next run.
+# Each of several writers keeps its part of the account here. At the end, or in the
+# next run, the parts are merged into the record.
 PARTS = ".colorizer_tf"
 SCRATCH = f"{PARTS}/scratch"
-# What the name of a file with a photo's hints ends in.
+# The ending of the names of files with hints.
 HINTS = ".hints.json"
-# Where a file is there as a whole or not at all. Elsewhere it gets its name last.
+# Stores that write a file whole or not at all. Elsewhere a file is renamed at the end.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
 
 
 class Place(Protocol):
-    """What `Folder` and `Bucket` have in common; names have "/" between folders.
+    """What `Folder` and `Bucket` have in common.
+
+    A file's name is its path below the place, with "/" between folders.
 
     Attributes:
-        lists_once: whether files are listed once, and later ones go unseen.
-        scratch: a folder from which `put` can rename; None if there is none.
+        lists_once: whether files are listed only once, so that later ones stay unseen.
+        scratch: a folder from which `put` can rename files; None if there is none.
     """
 
     lists_once: bool
@@ -76,20 +78,21 @@ class Folder:
         return self._root
 
     def make(self):
-        """Makes the folder, if need be."""
+        """Creates the folder if it is missing."""
         if self.path.is_file():
             raise NotADirectoryError(f"{self} is a file: name a folder.")
         self.path.mkdir(parents=True, exist_ok=True)
 
     def make_scratch(self):
-        """Makes the folder in which workers write before they rename."""
+        """Creates the folder in which workers write results before they rename them."""
         (self.path / SCRATCH).mkdir(parents=True, exist_ok=True)
 
     def require(self, name=""):
-        """Raises `FileNotFoundError` where this machine does not have the folder.
+        """Raises `FileNotFoundError` if this machine does not find the folder.
 
         Args:
-            name: of a folder in it, which tells it from another one of its name.
+            name: a folder that must be in it; a different folder under the same path
+                lacks it.
         """
         if not (self.path / name).is_dir():
             raise FileNotFoundError(
@@ -99,41 +102,41 @@ class Folder:
 
     @property
     def scratch(self):
-        """Where files can be written that are to be renamed into this place."""
+        """The folder for files that `put` renames into this place."""
         return self.path / SCRATCH
 
     def local_path(self, name):
-        """Returns the path of a file on this machine; None if it has to be fetched."""
+        """Returns the path of a file on this machine; None if it must be fetched."""
         return self.path / name
 
     def put(self, path, name):
-        """Moves a file from `scratch` here, as a whole or not at all."""
+        """Moves a file from `scratch` to this place, whole or not at all."""
         there = self.path / name
         there.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, there)
 
     def locate(self, name):
-        """Returns what people and programs call a file of this folder."""
+        """Returns the path of a file of this folder."""
         return self.path / name
 
     def address(self, name):
-        """Returns the same as text, in a tenth of the time."""
+        """Returns the path as text; this takes a tenth of the time of `locate`."""
         return os.path.join(self._root, name.replace("/", os.sep))
 
     def find_inside(self, other):
-        """Returns the name of a folder that is in this one, or "." for itself."""
+        """Returns the name of another place in this one: "." for itself, else None."""
         if not isinstance(other, Folder) or not other.path.is_relative_to(self.path):
             return None
         return other.path.relative_to(self.path).as_posix()
 
     def find(self):
-        """Returns the names of the photos in it; see `photos.find_names`."""
+        """Returns the names of the photos in it; see `files.find_names`."""
         return find_names(self.path)
 
     def find_hints(self, photo):
         """Returns the name of the file with a photo's hints; see `choose_hints`."""
         folder, _, _ = photo.rpartition("/")
-        if self._hints_in[0] != folder:  # photos come folder by folder
+        if self._hints_in[0] != folder:  # photos come sorted by folder
             files = os.listdir(self.address(folder))
             self._hints_in = folder, {name for name in files if name.endswith(HINTS)}
         return choose_hints(
@@ -143,57 +146,57 @@ class Folder:
         )
 
     def state(self, name):
-        """Returns what tells a file from one that has changed."""
+        """Returns a file's size in bytes and its time of change in nanoseconds."""
         facts = os.stat(self.address(name))
         return facts.st_size, facts.st_mtime_ns
 
     def size(self, name):
-        """Returns the bytes that a file has; None if there is none."""
+        """Returns a file's size in bytes; None if there is no such file."""
         try:
             return os.stat(self.address(name)).st_size
         except FileNotFoundError:
             return None
 
     def has_address(self, address):
-        """Whether there is a photo at an address from an account."""
+        """Whether a photo exists at an address that an account holds."""
         return Path(address).exists()
 
     def read(self, names):
-        """Yields the bytes of files; those that are not there are passed over."""
+        """Yields the content of files, and skips missing ones."""
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 yield (self.path / name).read_bytes()
 
     def write(self, name, content):
-        """Writes a file, which is there as a whole or not at all."""
+        """Writes a file, whole or not at all."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
 
     def parts(self):
-        """Returns the names of the account's parts, in the order of their making."""
+        """Returns the names of the account's parts, in the order of their creation."""
         paths = sorted((self.path / PARTS).glob("*.jsonl"))
         return [path.relative_to(self.path).as_posix() for path in paths]
 
     def remove(self, parts):
-        """Removes parts of the account, and what killed writers have left."""
+        """Removes parts of the account, and the files that killed writers left."""
         for name in parts:
             (self.path / name).unlink(missing_ok=True)
         shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
-        with contextlib.suppress(OSError):  # there is none, or it is not empty
+        with contextlib.suppress(OSError):  # it is missing or not empty
             (self.path / PARTS).rmdir()
 
 
 class Bucket:
-    """Photos, or results, at an address that fsspec knows.
+    """Photos or results at an address that fsspec opens.
 
     Args:
-        address: such as "s3://bucket/scans". Credentials are those of the machine.
+        address: such as "s3://bucket/scans", opened with the machine's credentials.
 
     Raises:
-        ValueError: there is no such kind of address, or its package is missing.
-        OSError: nothing answers there.
+        ValueError: fsspec does not know this kind of address, or lacks its package.
+        OSError: the address cannot be reached.
     """
 
     lists_once = True
@@ -207,7 +210,7 @@ class Bucket:
             self.files, self.root = fsspec.core.url_to_fs(self._address)
         except (ImportError, ValueError) as error:
             raise ValueError(f"{address} cannot be opened: {error}") from error
-        except Exception as error:  # every kind of address has errors of its own
+        except Exception as error:  # each file system raises errors of its own
             raise self._unreachable(error) from error
         self.root = self.root.rstrip("/")
         self._listing = None
@@ -216,7 +219,7 @@ class Bucket:
         return self._address
 
     def make(self):
-        pass  # an address is there as soon as something is written to it
+        pass  # the first written file creates the address
 
     make_scratch = make
 
@@ -273,7 +276,7 @@ class Bucket:
         self._place(name, lambda path: self.files.pipe_file(path, content))
 
     def parts(self):
-        # A result that is listed now has been noted before.
+        # Results are listed before the account: each listed one is already noted in it.
         self._list()
         self.files.invalidate_cache()
         start = len(self.root) + 1
@@ -287,11 +290,11 @@ class Bucket:
             self.files.rm([self._path(name) for name in parts])
 
     def fetch(self, name, path):
-        """Brings a file here."""
+        """Downloads a file to a path."""
         self.files.get_file(self._path(name), str(path))
 
     def put(self, path, name):
-        """Brings a file there, as a whole or not at all."""
+        """Uploads a file, whole or not at all."""
         self._place(name, lambda there: self.files.put_file(str(path), there))
 
     def _place(self, name, step):
@@ -317,7 +320,7 @@ class Bucket:
         return f"{self.root}/{name}"
 
     def _list(self):
-        """All files: name -> (bytes, what tells a file from one that has changed)."""
+        """Returns all files as name -> (bytes, stamp); see `_find_stamp`."""
         if self._listing is None:
             self.files.invalidate_cache()
             try:
@@ -340,7 +343,7 @@ class Bucket:
 
 
 def _find_stamp(facts):
-    """What a file system says that changes with a file's content."""
+    """Returns a fact of the file system that changes with a file's content, or ""."""
     for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified"):
         if facts.get(key):
             return str(facts[key])
@@ -348,7 +351,7 @@ def _find_stamp(facts):
 
 
 def is_address(place):
-    """Whether this is an address such as s3://bucket/scans, and no path."""
+    """Whether a place is an address such as s3://bucket/scans and not a path."""
     return "://" in str(place)
 
 
@@ -362,15 +365,15 @@ def open_place(place):
 def choose_hints(photo, has_hints, has_photo):
     """Returns the name of the file with a photo's hints, or None.
 
-    Of `scan.jpg` that is `scan.jpg.hints.json`, or else `scan.hints.json`.
+    For `scan.jpg` it is `scan.jpg.hints.json`, or else `scan.hints.json`.
 
     Args:
         photo: the photo's name.
-        has_hints: tells whether there is a file of this name that holds hints.
-        has_photo: tells whether there is a photo of this name.
+        has_hints: returns whether a file of hints with this name exists.
+        has_photo: returns whether a photo with this name exists.
 
     Raises:
-        PhotoError: `scan.hints.json` may belong to another photo as well.
+        PhotoError: `scan.hints.json` may also belong to another photo.
     """
     if has_hints(photo + HINTS):
         return photo + HINTS

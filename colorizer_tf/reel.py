@@ -1,4 +1,4 @@
-"""Films read frame by frame (PyAV)."""
+"""Reads films frame by frame, with PyAV."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-# So much before the place that is sought, decoding starts: seconds.
+# Seconds before the sought frame at which decoding starts.
 RUN_UP = 2
-# Frames that are looked at to see whether a film is interlaced.
+# Frames that are decoded to see whether a film is interlaced.
 PROBED = 24
 _LUMA_FIRST = re.compile(r"(yuvj?a?4\d\dp|gray|nv12|nv16|nv21|nv24)(9|1\d)?(le)?")
-# The codes of a range of levels, and of a matrix that is not named.
+# FFmpeg's codes of level ranges; `UNKNOWN` also stands for an unnamed matrix.
 UNKNOWN, LIMITED, FULL = 0, 1, 2
 
 
 class FilmError(ValueError):
-    """A film that cannot be read, or written; the message names the file."""
+    """A film cannot be read or written; the message names the file."""
 
 
 @dataclass
@@ -35,10 +35,10 @@ class Frame:
     """A frame of a film.
 
     Attributes:
-        pts: when it is shown, in units of the film's time base.
+        pts: the time at which it is shown, in units of the film's time base.
         luma: uint8 or uint16, (H, W), as it was decoded.
-        duration: how long, likewise, or 0 if the film does not say.
-        broken: how many packets before it could not be decoded.
+        duration: in units of the film's time base; 0 if the film does not say.
+        broken: the number of packets before it that could not be decoded.
     """
 
     pts: int
@@ -48,30 +48,32 @@ class Frame:
 
 
 class Film:
-    """An opened film; a `with` statement.
+    """An opened film; a context manager.
 
     Args:
         path: the file.
 
     Attributes:
-        height, width: in pixels, as they are stored.
-        levels: the `Levels` of its luma, of 8 or 10 bits.
-        primaries, transfer: likewise, of its colors and its gamma.
-        aspect: width by height of a pixel.
-        rotation: degrees by which it is turned, counterclockwise, to be upright.
-        display_matrix: the same as FFmpeg's nine numbers; None if there is none.
-        interlaced: whether it is; its frames come deinterlaced.
+        height, width: in pixels, as stored.
+        levels: the `Levels` of its luma, with 8 or 10 bits.
+        primaries, transfer: FFmpeg's codes of its color primaries and transfer
+            function.
+        aspect: width of a pixel divided by its height.
+        rotation: degrees by which players turn it counterclockwise to be upright.
+        display_matrix: the rotation as FFmpeg's nine numbers, or None.
+        interlaced: whether it is interlaced; `frames` deinterlaces it.
         time_base: the unit of time stamps, in seconds.
-        rate: frames a second, on average.
-        expected: the number of frames that it should have, roughly if it counts none
-            itself; None if it says nothing.
-        seconds: how long its pictures should last; None if it counts frames.
-        broken: how many packets could not be decoded so far.
-        breaks_off: why reading ended before the film did; "" if it did not.
+        rate: average number of frames per second.
+        start: the time stamp of its start, in seconds.
+        expected: the number of frames that the file states, or an estimate from its
+            length; None without either.
+        seconds: the length that the file states; None if it states a number of frames.
+        broken: the number of packets that could not be decoded so far.
+        breaks_off: why reading ended before the film did, or "".
 
     Raises:
-        FilmError: it cannot be opened, holds no film, or one of a depth that could
-            not be kept.
+        FilmError: the file cannot be opened or holds no film, or it has 9 or more than
+            10 bits a channel.
     """
 
     def __init__(self, path):
@@ -130,7 +132,9 @@ class Film:
             if number >= PROBED:
                 break
         if first is None:
-            raise FilmError(f"{self.path} cannot be read as a film: no frame of it can")
+            raise FilmError(
+                f"{self.path} cannot be read as a film: no frame can be decoded."
+            )
         self.broken, self.breaks_off = 0, ""
         self.height, self.width = first.height, first.width
         self.levels = self._find_levels(first)
@@ -172,18 +176,18 @@ class Film:
         if _is_rgb(frame.format):
             full_range, matrix = False, UNKNOWN
         if matrix not in LUMA_WEIGHTS:
-            # As players guess it; the result says so.
+            # The guess of players; the result names the matrix.
             large = self.width >= 1280 or self.height > 576
             matrix = BT709 if large else BT601
         return Levels(matrix, full_range, self._find_bits(frame))
 
     def frames(self, after=None, skip=0, broken=0):
-        """Yields the film's frames as `Frame`, upright or not, but never interlaced.
+        """Yields the film's frames as `Frame`, deinterlaced but not rotated.
 
         Args:
-            after: the time stamp of a frame: those after it come, if it is found.
-            skip: so many frames are left out, if it is not.
-            broken: how many packets up to there could not be decoded.
+            after: the time stamp of a frame; iteration starts after it.
+            skip: how many frames to skip if that time stamp cannot be sought.
+            broken: the number of packets up to there that could not be decoded.
         """
         if after is None:
             yield from self._read()
@@ -201,7 +205,7 @@ class Film:
                 self.broken = broken
                 yield from frames
                 return
-        # It cannot be sought in: from the start, then.
+        # Seeking failed: decode from the start.
         self.reopen()
         self.broken = 0
         for number, frame in enumerate(self._read()):
@@ -209,12 +213,12 @@ class Film:
                 yield frame
 
     def _read(self):
-        """Decodes, deinterlaces, and gives each frame a time stamp."""
+        """Decodes and deinterlaces; gives each frame an increasing time stamp."""
         step, last = max(1, round(1 / (self.rate * self.time_base))), None
         for frame in self._deinterlace() if self.interlaced else self._decode():
             if (frame.height, frame.width) != (self.height, self.width):
                 raise FilmError(
-                    f"{self.path} cannot be done: its frames change in size, from "
+                    f"{self.path} cannot be colorized: its frames change in size, from "
                     f"{self.width}x{self.height} to {frame.width}x{frame.height}."
                 )
             pts = frame.pts if frame.pts is not None else frame.dts
@@ -260,7 +264,7 @@ class Film:
         yield from _pull(graph)
 
     def _luma(self, frame):
-        """Returns a frame's luma, (H, W), in memory of its own."""
+        """Returns a copy of a frame's luma, (H, W)."""
         if not _LUMA_FIRST.fullmatch(frame.format.name):
             full = "JPEG" if self.levels.full_range else "MPEG"
             space = "ITU709" if self.levels.matrix == BT709 else "ITU601"

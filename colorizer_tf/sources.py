@@ -1,8 +1,9 @@
-"""Where photos come from: a folder, the project's own set, an embedded sample."""
+"""Gets photos from a folder, the project's own set or an embedded sample."""
 
 import hashlib
 import http.client
 import itertools
+import os
 import shutil
 import tempfile
 import unicodedata
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 import warnings
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -37,23 +39,45 @@ SAMPLE_SPLIT = {
 }
 
 
-def project_path(path, default):
-    """Returns `path` as an absolute path, or `default` where `path` is empty.
+def project_path(path: str | os.PathLike, default: str | os.PathLike) -> Path | str:
+    """Returns an absolute path, so that a notebook finds its files from any folder.
 
-    A path that is given is taken from the current folder, a default from the
-    folder of the project, so that a notebook finds its files from anywhere. An
-    address such as s3://bucket/scans is returned as it is.
+    Args:
+        path: a path relative to the current folder, an address such as
+            "s3://bucket/scans", or "".
+        default: the path for "", relative to the project's folder.
+
+    Returns:
+        The absolute path; an address is returned unchanged.
+
+    Example:
+
+    ```python
+    ct.project_path("", "data/photos")  # the project's data/photos
+    ct.project_path("~/scans", "data/photos")  # /home/me/scans
+    ```
     """
     if "://" in str(path):
-        return path
+        return str(path)
     return Path(path).expanduser().absolute() if path else PROJECT / default
 
 
 @dataclass
 class Split:
-    """Photos by side, and those that were left out and why; lists of paths.
+    """Photos divided into sides, as lists of paths.
 
-    `source` says where `load_split` took them from: a folder, or "sample".
+    Attributes:
+        train, validation, test: the sides.
+        near_gray: photos left out because they have almost no color.
+        unreadable: photos left out because they cannot be read.
+        source: the folder of the photos, or "sample"; `load_split` sets it.
+
+    Example:
+
+    ```python
+    split = ct.load_split("sample")
+    print(len(split.train), len(split.test))
+    ```
     """
 
     train: list[Path] = field(default_factory=list)
@@ -64,12 +88,12 @@ class Split:
     source: str = ""
 
     @property
-    def photos(self):
-        """All of them, those that were left out too, sorted."""
+    def photos(self) -> list[Path]:
+        """All photos, including those left out, sorted."""
         kept = self.train + self.validation + self.test
         return sorted(kept + self.near_gray + self.unreadable)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{len(self.photos)} photos: {len(self.train)} for training, "
             f"{len(self.validation)} for validation, {len(self.test)} for the test; "
@@ -79,24 +103,30 @@ class Split:
 
 
 def split_photos(
-    photos, test_fraction=0.1, validation_fraction=0.05, seed=0, keep_near_gray=False
-):
+    photos: Iterable[str | os.PathLike],
+    test_fraction: float = 0.1,
+    validation_fraction: float = 0.05,
+    seed: int = 0,
+    keep_near_gray: bool = False,
+) -> Split:
     """Divides photos into a training, a validation and a test side.
 
-    A hash of `seed` and the photo's file name decides, so a photo keeps its
-    side whatever the order of the folder, and when others are added. Photos
-    that cannot be read, and near-gray ones (mean CIE chroma below 4: there is
-    no color in them to learn or to compare with), are left out; what was left
-    out is printed.
+    A hash of the seed and the file name decides. So a photo keeps its side in any
+    order, and when other photos are added. The function leaves out unreadable photos,
+    with a warning, and near-gray photos, whose mean CIE chroma is below 4. It prints
+    the number of photos of each kind.
 
     Args:
-        photos: paths, as from `find_photos`.
+        photos: paths of photos.
         test_fraction, validation_fraction: the expected shares of these sides.
         seed: another seed gives another division.
-        keep_near_gray: True keeps the near-gray ones.
+        keep_near_gray: whether near-gray photos take part.
 
-    Returns:
-        A `Split`.
+    Example:
+
+    ```python
+    split = ct.split_photos(ct.find_photos("photos"), test_fraction=0.2)
+    ```
     """
     split = Split()
     for facts in survey_photos(photos):
@@ -117,29 +147,32 @@ def split_photos(
     return split
 
 
-def hash_position(path, seed=0):
-    """Returns where `split_photos` puts a photo, by its name alone: in [0, 1)."""
-    # macOS hands out decomposed names; the same photo must hash alike elsewhere.
+def hash_position(path: str | os.PathLike, seed: int = 0) -> float:
+    """Returns a hash of a photo's name in [0, 1), which decides about its side."""
+    # macOS returns decomposed names; a photo must have the same hash elsewhere.
     name = unicodedata.normalize("NFC", Path(path).name)
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def load_split(photos="", seed=0):
-    """Finds photos and divides them; prints which they are and how many.
+def load_split(photos: str | os.PathLike = "", seed: int = 0) -> Split:
+    """Finds photos, divides them, and prints their folder and number.
 
     Args:
-        photos: a folder of photos, or "sample" for the embedded sample. Empty
-            means the project's own set in data/photos where it was downloaded
-            (see `download_photos`), else the sample.
-        seed: the seed of `split_photos`; the sample has fixed sides.
-
-    Returns:
-        A `Split`.
+        photos: a folder, or "sample" for the embedded sample. "" takes data/photos of
+            the project if `download_photos` has made it, else the sample.
+        seed: the seed of `split_photos`. The sample has fixed sides.
 
     Raises:
-        FileNotFoundError: the folder is not there, or has no photos.
-        ValueError: it has too few photos to divide.
+        FileNotFoundError: the folder does not exist, or has no photos.
+        ValueError: the folder has too few photos for three sides.
+
+    Example:
+
+    ```python
+    split = ct.load_split("photos")
+    dataset = ct.make_dataset(split.train, training=True)
+    ```
     """
     own_set = PROJECT / "data/photos"
     if not photos and not own_set.is_dir():
@@ -159,14 +192,21 @@ def load_split(photos="", seed=0):
     return split
 
 
-def sample_split(folder=None):
-    """Writes the embedded sample to a folder and returns it as a `Split`.
+def sample_split(folder: str | os.PathLike | None = None) -> Split:
+    """Writes the embedded sample to a folder and divides it.
 
-    The photographs that scikit-image carries inside its package, cut into
-    overlapping tiles of 150x150. Each photograph lies on one side as a whole.
+    The sample is five photographs from the package scikit-image, cut into overlapping
+    tiles of 150x150 pixels. All tiles of a photograph are on one side. An existing
+    folder is not written again.
 
     Args:
-        folder: where the tiles go; data/sample of the project by default.
+        folder: the folder of the tiles; data/sample of the project by default.
+
+    Example:
+
+    ```python
+    split = ct.sample_split()
+    ```
     """
     folder = Path(folder or PROJECT / "data/sample")
     if not folder.is_dir():
@@ -182,14 +222,22 @@ def sample_split(folder=None):
     return split
 
 
-def gray_sample(folder=None):
-    """Writes the sample's photographs, whole and turned gray, to a folder.
+def gray_sample(folder: str | os.PathLike | None = None) -> Path:
+    """Writes the photographs of the sample to a folder, gray and not cut.
+
+    An existing folder is not written again.
 
     Args:
-        folder: data/sample_gray of the project by default.
+        folder: the folder; data/sample_gray of the project by default.
 
     Returns:
         The folder.
+
+    Example:
+
+    ```python
+    ct.Colorizer.pretrained().colorize_folder(ct.gray_sample(), "colorized")
+    ```
     """
     folder = Path(folder or PROJECT / "data/sample_gray")
     if not folder.is_dir():
@@ -215,24 +263,32 @@ def _write_tiles(photo, path):
 
 
 def download_photos(
-    folder=None, url=ARCHIVE_URL, count=PHOTO_COUNT, digest=PHOTO_DIGEST
-):
+    folder: str | os.PathLike | None = None,
+    url: str = ARCHIVE_URL,
+    count: int = PHOTO_COUNT,
+    digest: str = PHOTO_DIGEST,
+) -> Path:
     """Downloads the project's own photos, checks them, and returns their folder.
 
-    They come from the repository of the student project that this one grew out
-    of. Either all of them end up in the folder or none. Where the folder is
-    there already, nothing is downloaded.
+    They come from the original project, asskicker54/colorizer. The folder gets all
+    of them or none. If it exists, nothing is downloaded.
 
     Args:
-        folder: where they go; data/photos of the project by default.
-        url: a zip archive of that repository.
-        count: how many photos it must hold.
-        digest: what `photos_digest` must say of them.
+        folder: the folder of the photos; data/photos of the project by default.
+        url: a zip archive of the original project.
+        count: the expected number of photos.
+        digest: the expected result of `photos_digest`.
 
     Raises:
-        ConnectionError: the archive cannot be fetched; the message says what to
-            do instead.
-        ValueError: the archive holds other photos than it should.
+        ConnectionError: the archive cannot be downloaded. The message says what to do
+            instead.
+        ValueError: the archive is broken, or holds other photos than expected.
+
+    Example:
+
+    ```python
+    photos = ct.find_photos(ct.download_photos())
+    ```
     """
     folder = Path(folder or PROJECT / "data/photos")
     if folder.is_dir():
@@ -243,7 +299,7 @@ def download_photos(
             _fetch(url, archive)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, urllib.error.HTTPError):
-                error.close()  # it is the server's answer
+                error.close()  # an HTTPError is an open response
             raise ConnectionError(
                 f"The photos cannot be downloaded from {url}: {error}.\n"
                 f"Put photos into {folder} by hand ({ARCHIVE_FOLDER} of that "
@@ -263,8 +319,8 @@ def download_photos(
     return folder
 
 
-def photos_digest(folder):
-    """Returns a SHA-256 over the names and contents of the files in a folder."""
+def photos_digest(folder: str | os.PathLike) -> str:
+    """Returns the SHA-256 of the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -290,7 +346,7 @@ def _extract(archive, folder, url):
         with zipfile.ZipFile(archive) as contents:
             for member in contents.infolist():
                 path = PurePosixPath(member.filename)
-                # The archive's own top folder comes before ARCHIVE_FOLDER.
+                # In the archive, a top folder contains ARCHIVE_FOLDER.
                 in_folder = str(PurePosixPath(*path.parts[1:-1])) == ARCHIVE_FOLDER
                 if in_folder and not member.is_dir():
                     (folder / path.name).write_bytes(contents.read(member))
@@ -299,7 +355,7 @@ def _extract(archive, folder, url):
 
 
 class _whole_folder:
-    """A new folder that takes its name only when all in it went well."""
+    """Makes a new folder, which gets its name if no error occurs."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -313,11 +369,11 @@ class _whole_folder:
 
     def __exit__(self, error, *_):
         if error is None:
-            self.unfinished.chmod(0o755)  # mkdtemp's is for its owner alone
+            self.unfinished.chmod(0o755)  # mkdtemp lets only the owner in
             try:
                 self.unfinished.rename(self.folder)
             except OSError:
-                # Another worker may have been faster: it has written the same.
+                # A faster worker may have written the same.
                 shutil.rmtree(self.unfinished)
                 if not self.folder.is_dir():
                     raise

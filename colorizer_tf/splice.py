@@ -1,4 +1,4 @@
-"""Frames encoded, and joined with the sound and all else of their film (PyAV)."""
+"""Encodes frames, and joins them with the film's other streams, with PyAV."""
 
 import heapq
 
@@ -8,27 +8,27 @@ import numpy as np
 
 from colorizer_tf.reel import FULL, LIMITED, FilmError
 
-# Of results.
+# Extensions of results.
 ENDINGS = (".mp4", ".mkv", ".mov", ".webm")
-# What describes the source's file rather than the film.
+# Metadata that describes the source's file rather than the film.
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
-# OpenCV's number for it. With it, x264 gives other bytes for the same frames each time.
+# OpenCV's number for AVX-512, with which the output of x264 differs from run to run.
 _AVX512 = 13
 
 
 class Encoder:
-    """Encodes frames of a `Film` for a container; x264 at crf 16, VP9 in WebM.
+    """Encodes frames of a `Film`: with x264 at crf 16, in WebM with VP9 at crf 18.
 
     Args:
         film: the `Film`.
         extension: of the result, such as ".mp4".
 
     Attributes:
-        halved: whether the color planes have half the size: not where H.264 could
-            not hold an odd one then.
+        halved: whether the chroma planes have half the size; with H.264, an odd height
+            or width needs them at full size.
 
     Raises:
-        FilmError: no encoder can keep what the film has.
+        FilmError: the film has more than 8 bits a channel, and the result is WebM.
     """
 
     def __init__(self, film, extension):
@@ -46,9 +46,9 @@ class Encoder:
 
     @property
     def options(self):
-        """What the encoder is told beside what the film says."""
+        """The encoder's options."""
         if self.name == "libx264":
-            # Looking less far ahead takes a third of its memory away.
+            # A shorter lookahead saves a third of its memory.
             options = {"crf": "16", "preset": "medium", "rc-lookahead": "20"}
             if cv2.checkHardwareSupport(_AVX512):
                 options["x264-params"] = "asm=avx2"
@@ -62,7 +62,7 @@ class Encoder:
         }
 
     def set_up(self, context):
-        """Sets the facts of a codec context, of a piece or of the result."""
+        """Sets up a codec context for a piece or for the result."""
         film = self.film
         context.width, context.height = film.width, film.height
         context.pix_fmt = self.format
@@ -83,7 +83,7 @@ class Encoder:
         return context
 
     def fill(self, pts, planes):
-        """Returns a frame to encode, from its time stamp and (Y, Cb, Cr)."""
+        """Returns a frame to encode, from its time stamp and its planes (Y, Cb, Cr)."""
         film = self.film
         frame = av.VideoFrame(film.width, film.height, self.format)
         frame.pts, frame.time_base = pts, film.time_base
@@ -96,11 +96,14 @@ class Encoder:
 
 
 def check_container(film, extension):
-    """Returns what of a film its result has to leave out, as a list of texts.
+    """Returns notes on the tracks that the result leaves out, as a list of texts.
+
+    Args:
+        film: the `Film`.
+        extension: of the result, such as ".mp4".
 
     Raises:
-        FilmError: the result's container cannot hold the film's sound, or its
-            subtitles.
+        FilmError: the result's container cannot hold the film's sound or subtitles.
     """
     known = _known_codecs(extension)
     for stream in _copied(film):
@@ -113,7 +116,7 @@ def check_container(film, extension):
             )
     others = len(film.container.streams) - len(list(_copied(film))) - 1
     if film.container.chapters() and film.container.streams.data:
-        others -= 1  # the chapters' track, as QuickTime has it: it is written anew
+        others -= 1  # QuickTime keeps chapters in a track; `join` writes them anew
     return [f"{others} other tracks are left out"] if others else []
 
 
@@ -138,14 +141,14 @@ def _exists(name, mode):
 
 
 def _copied(film):
-    """The streams that are copied as they are."""
+    """Yields the streams that are copied unchanged: sound and subtitles."""
     for stream in film.container.streams:
         if stream.type in ("audio", "subtitle") and stream.codec_context:
             yield stream
 
 
 def join(path, film, encoder, packets, pts, tail=0):
-    """Writes a film from encoded frames, with the sound and all else of its source.
+    """Writes a film from encoded frames; copies sound, subtitles and metadata.
 
     Args:
         path: the file.
@@ -153,12 +156,11 @@ def join(path, film, encoder, packets, pts, tail=0):
         encoder: the `Encoder` of the frames.
         packets: yields (data, pts, is_keyframe) in the order of encoding.
         pts: the time stamps of all packets in that order.
-        tail: how long the last frame is shown, in the film's time base; 0 if that is
-            not known.
+        tail: the duration of the last frame, in the film's time base; 0 if unknown.
     """
     options = {"avoid_negative_ts": "disabled"}
     if path.suffix.lower() in (".mp4", ".mov"):
-        # The start of a film that does not begin at 0 would be cut to milliseconds.
+        # A start other than 0 is stored in this unit; by default, it is a millisecond.
         unit = film.time_base.denominator
         options["movie_timescale"] = str(unit * -(-1000 // unit))
     with av.open(str(path), "w", container_options=options) as output:
@@ -202,7 +204,7 @@ def _video_packets(packets, pts, tail, stream, time_base):
         packet = av.Packet(data)
         packet.stream, packet.time_base = stream, time_base
         packet.pts = int(time)
-        # Each piece has an encoder of its own, which knows nothing of those before.
+        # Each piece has its own encoder: the whole film's delay is known only here.
         behind = number - delay
         packet.dts = int(shown[max(0, behind)]) + min(0, behind) * step
         packet.duration = int(durations[np.searchsorted(shown, time)])

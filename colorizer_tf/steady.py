@@ -1,11 +1,10 @@
-"""Colors that stay where they belong from one frame of a film to the next.
+"""Makes the colors of a film steady from frame to frame.
 
-A network guesses each frame anew. Here the guesses for one shot are averaged along
-the motion in it: what a place was guessed to be before and after counts with the
-frame's own guess, the less the farther away in time. Motion is the optical flow of
-the small luma that the network sees (Kroeger et al., "Fast optical flow using dense
-inverse search", 2016). What does not look the same in both frames, or does not come
-back to where it was, carries nothing.
+The network predicts each frame independently. This module averages the predictions of
+a shot along its motion. Each frame's own prediction counts most, and the weight of
+others falls with their distance in time. Motion is the optical flow of the network's
+small luma (Kroeger et al., "Fast optical flow using dense inverse search", 2016).
+Pixels carry no color if their luma differs, or if forward and backward flow disagree.
 """
 
 import functools
@@ -15,19 +14,19 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-# What the frame beside counts for, against the frame's own guess.
+# The weight of the neighboring frame's prediction, relative to the frame's own.
 DECAY = 0.9
-# Guesses that differ take from each other's color: it is given back, up to this.
+# Averaging different predictions makes colors duller; this is the most that is undone.
 MAX_GAIN = 1.2
-# At such a difference of luma, and such a way off in pixels after going there and
-# back by the flow, half of it is carried.
+# Each of these halves the trust in a flow: a difference in luma, and a distance, in
+# pixels, by which forward and backward flow miss the start.
 LUMA_TOLERANCE = 0.04
 FLOW_TOLERANCE = 1.0
-# Two frames of which less than this share is alike are of two shots.
+# Below this mean trust, two frames are of different shots.
 SAME_SHOT = 0.4
-# A hint goes on from frame to frame while its place is at least so much alike.
+# A hint is lost where the trust falls below this.
 HINT_KEPT = 0.3
-# A hint is followed back through so many frames at most: they stay in memory.
+# The most frames through which a hint is followed back: they stay in memory.
 FRAMES_BACK = 3000
 
 
@@ -36,11 +35,11 @@ class Link:
     """The motion between two frames of one shot, and how far it can be trusted.
 
     Attributes:
-        back: for each pixel of the later frame how far off it was in the earlier
-            one, in pixels (x, y), float32 (h, w, 2).
-        back_weight: how far that can be trusted, float32 (h, w), 0 to 1.
-        on: for each pixel of the earlier frame where it goes, likewise.
-        on_weight: likewise.
+        back: the flow from the later frame to the earlier one, (x, y) in pixels,
+            float32 (h, w, 2).
+        back_weight: the trust in `back`, float32 (h, w), in [0, 1].
+        on: the flow from the earlier frame to the later one, float32 (h, w, 2).
+        on_weight: the trust in `on`, float32 (h, w), in [0, 1].
     """
 
     back: np.ndarray
@@ -51,18 +50,17 @@ class Link:
 
 @dataclass
 class Look:
-    """A frame as the network sees it, and what is found out about it.
+    """A frame at the network's size, with its colors and motion.
 
     Attributes:
-        frame: whatever belongs to it.
+        frame: the caller's own data.
         luma: float32 (h, w), in [0, 1].
-        chroma: (Cb, Cr), float32 (h, w, 2); the frame's own, and then the steady
-            one.
-        link: the motion from the frame before; None where a shot begins, and when
-            it has served.
-        sums: the weighted sum of the chroma of this frame and all before, of its
-            squares, and of the weights, float32 (h, w, 4). In the end only the last
-            frame of a chunk has it.
+        chroma: (Cb, Cr), float32 (h, w, 2): first the network's prediction, then the
+            steady chroma.
+        link: the motion from the previous frame; None where a shot begins, and in
+            a steady frame.
+        sums: float32 (h, w, 4): weighted sums, over this frame and the previous ones,
+            of Cb, Cr, Cb² + Cr² and 1. Of a steady chunk, only the last frame has it.
     """
 
     frame: object
@@ -73,17 +71,17 @@ class Look:
 
 
 class Motion:
-    """Finds the motion between frames; not for several threads at a time."""
+    """Finds the motion between frames; an object serves one thread."""
 
     def __init__(self):
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def link(self, earlier, later):
-        """Returns the `Link` of two lumas, float32 (h, w); None if it is a cut."""
-        # A reel that flickers in brightness is no reason to carry nothing.
+        """Returns the `Link` of two lumas, float32 (h, w); None across a cut."""
+        # Flicker in the brightness of old films would look like a difference.
         later = later + (_brightness(earlier) - _brightness(later))
         levels = [_to_levels(luma) for luma in (earlier, later)]
-        if min(levels[0].shape) < 16:  # too small for the search; nothing moves
+        if min(levels[0].shape) < 16:  # too small for the search: assume no motion
             on = back = np.zeros((*levels[0].shape, 2), np.float32)
         else:
             on = self._flow.calc(*levels, None)
@@ -108,7 +106,7 @@ def _brightness(luma):
 
 
 def _trust(here, there, flow, return_flow):
-    """How far a flow can be trusted: by what looks alike, and comes back."""
+    """Returns the trust in a flow, in [0, 1]: equal luma, and the same way back."""
     places = _places(flow)
     difference = (here - _look_up(there, places)) / LUMA_TOLERANCE
     missed = (flow + _look_up(return_flow, places)) / FLOW_TOLERANCE
@@ -139,18 +137,18 @@ def _carry(sums, flow, weight):
 
 
 def steady(chunks, last=None):
-    """Averages the chroma of a film's frames along their motion, from both sides.
+    """Averages the chroma of a film's frames along their motion, in both directions.
 
-    All that is before a frame in its shot counts, and what comes after it up to
-    the end of the next chunk: memory does not grow with the shot.
+    The average covers all previous frames of the shot, and the following ones up to
+    the end of the next chunk. So memory does not grow with the length of a shot.
 
     Args:
         chunks: yields lists of `Look` with luma and chroma, of one size.
-        last: the last frame of what came before, a `Look` with luma and `sums`.
+        last: the last `Look` before the first chunk, with luma and sums; or None.
 
     Yields:
-        The same lists. Where a chunk begins or ends makes no difference to what
-        is before it.
+        The same lists, with steady chroma. Chunk borders do not change the influence
+        of previous frames.
     """
     motion, waiting = Motion(), None
     for chunk in chunks:
@@ -175,7 +173,7 @@ def _begin_sums(chroma):
 
 
 def _average(total):
-    """Returns the chroma of sums over frames, as vivid as the frames are."""
+    """Returns the mean chroma of weighted sums, as vivid as the single predictions."""
     total = total[..., :3] / total[..., 3:]
     chroma = np.ascontiguousarray(total[..., :2])
     vivid = 2 * np.mean(chroma * chroma)
@@ -184,7 +182,7 @@ def _average(total):
 
 
 def _settle(chunk, following):
-    """Adds what comes after each frame, from the last one backwards."""
+    """Adds the following frames to each frame's sums, and sets the steady chroma."""
     later, results = None, []
     for number, look in reversed(list(enumerate([*chunk, *following]))):
         if number < len(chunk):
@@ -196,9 +194,9 @@ def _settle(chunk, following):
             later = _carry(own, look.link.on, look.link.on_weight)
         else:
             later = None
-    # Not before: a frame's own chroma is what the one before it is told.
+    # Only now: the loop above needs each frame's own prediction.
     for look, chroma in zip(chunk, reversed(results), strict=True):
-        look.chroma, look.link = chroma, None  # links are large, and done with
+        look.chroma, look.link = chroma, None  # links take most of the memory
     for look in chunk[:-1]:
         look.sums = None
     return chunk
@@ -209,11 +207,11 @@ def follow_hints(lumas, starts):
 
     Args:
         lumas: yields the luma of each frame, float32 (h, w), in [0, 1].
-        starts: for the number of a frame, from 0, its hints as a list of
-            (x, y, color), x and y as fractions.
+        starts: a dictionary: number of a frame, from 0 -> its hints. They are a list of
+            (x, y, color), where x and y are fractions of width and height.
 
     Returns:
-        The same for all frames in which a hint was found.
+        Such a dictionary for all frames in which a hint is seen.
     """
     motion, found = Motion(), {}
     shot, alive, last = deque(maxlen=FRAMES_BACK), [], max(starts, default=-1)
@@ -250,7 +248,7 @@ def _follow_back(motion, shot, luma, number, places, found):
 
 
 def _move(place, flow, weight):
-    """Where a hint is in the frame beside; None if it is lost."""
+    """Returns a hint moved to the neighboring frame; None if it is lost."""
     x, y, color = place
     height, width = weight.shape
     at = np.float32([[[x * width - 0.5, y * height - 0.5]]])

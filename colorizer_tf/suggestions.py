@@ -1,8 +1,8 @@
-"""What else a color could have been: colors that are likely at a place.
+"""Suggests likely colors for a place, and variants of a whole photo.
 
-A generator may have a second output, `likely`: for each place, at a quarter of the
-size, how probable each of `CHROMA_BINS` is there (Zhang, Isola and Efros, "Colorful
-image colorization", 2016, in which the bins are those of CIE ab).
+A generator may have a second output, `likely`: the probability of each of
+`CHROMA_BINS` in each cell of 4x4 pixels. The method is that of Zhang, Isola and
+Efros, "Colorful image colorization" (2016), whose bins are in CIE ab.
 """
 
 import cv2
@@ -17,31 +17,31 @@ from colorizer_tf.color import (
 )
 from colorizer_tf.hints import HINT_STRIDE, Hint
 
-# Bins lie on a grid of so many steps from gray to the end of each axis.
+# The grid of bins has this many steps from gray to the end of each axis.
 BIN_STEPS = 9
 COMPRESSION = 1.5
-# CIEDE2000: colors that are nearer to each other count as one.
+# Colors of a smaller CIEDE2000 count as one.
 DISTINCT = 10
-# Less probable bins are no candidates, and save time.
+# To save time, less probable bins are no candidates.
 MIN_PROBABILITY = 2e-3
-# Variants differ at places that are so far apart, as a share of the longer side.
+# The least distance of places where variants differ, as a share of the longer side.
 APART = 0.2
 
 
 def compress_chroma(chroma):
-    """Returns chroma on a scale from -1 to 1 that is finest at gray, as photos are.
+    """Maps chroma to a scale from -1 to 1 that is finest at gray.
 
-    Its inverse is `sign(x) * abs(x) ** 1.5 / 2`.
+    Most colors of photos are near gray. The inverse is `sign(x) * abs(x) ** 1.5 / 2`.
     """
     xp = array_namespace(chroma)
     return xp.sign(chroma) * (2 * xp.abs(chroma) + 1e-9) ** (1 / COMPRESSION)
 
 
 def _make_bins():
-    """The (Cb, Cr) on the grid that RGB has for some luma, float32 (bins, 2)."""
+    """Returns the (Cb, Cr) of the grid that fit in RGB for some luma, (bins, 2)."""
     steps = np.arange(-BIN_STEPS, BIN_STEPS + 1) / BIN_STEPS
     axis = np.sign(steps) * np.abs(steps) ** COMPRESSION / 2
-    bins = np.float32(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
+    bins = np.stack(np.meshgrid(axis, axis), axis=-1, dtype=np.float32).reshape(-1, 2)
     luma = np.linspace(0, 1, 101, dtype=np.float32).reshape(-1, 1, 1)
     reached = rgb_to_chroma(join_luma_chroma(luma + 0 * bins[..., :1], bins + 0 * luma))
     return bins[(np.abs(reached - bins).max(axis=-1) < 0.02).any(axis=0)]
@@ -50,17 +50,22 @@ def _make_bins():
 CHROMA_BINS = _make_bins()
 
 
-def suggest_colors(probabilities, luma, automatic=None, count=6):
-    """Returns distinct colors: the automatic one, then the most probable ones.
+def suggest_colors(
+    probabilities: np.ndarray,
+    luma: float,
+    automatic: np.ndarray | None = None,
+    count: int = 6,
+) -> list[tuple[str, float]]:
+    """Returns distinct colors: the predicted one, then the most probable ones.
 
-    Each color stands for all bins within a CIEDE2000 of 10 of it; the next one is
-    chosen among what is left.
+    Each color takes all remaining bins within a CIEDE2000 of 10, and has the sum of
+    their probabilities.
 
     Args:
-        probabilities: of `CHROMA_BINS`, float32 (bins,).
-        luma: of the place, in [0, 1].
-        automatic: what the network predicts there, (Cb, Cr); None for no such color.
-        count: of colors, at most.
+        probabilities: the probabilities of `CHROMA_BINS`, float32 (bins,).
+        luma: the luma of the place, in [0, 1].
+        automatic: the predicted (Cb, Cr), which comes first; or None.
+        count: the largest number of colors.
 
     Returns:
         A list of (color "#rrggbb", probability).
@@ -70,7 +75,7 @@ def suggest_colors(probabilities, luma, automatic=None, count=6):
     if automatic is not None:
         chroma = np.vstack([np.float32(automatic), chroma])
         left = np.insert(left, 0, 0)
-    rgb = join_luma_chroma(np.float32([luma]), chroma)
+    rgb = join_luma_chroma(np.array([luma], np.float32), chroma)
     lab = rgb_to_lab(rgb)
     near = ciede2000(lab[:, None], lab[None]) < DISTINCT
     free = np.ones(len(left), bool)
@@ -87,11 +92,13 @@ def suggest_colors(probabilities, luma, automatic=None, count=6):
 
 
 def look_around(likely, chroma, luma, row, column):
-    """Returns what `suggest_colors` takes of a cell: probabilities, luma, chroma.
+    """Returns the probabilities, luma and chroma of a cell for `suggest_colors`.
+
+    The probabilities are the mean over 3x3 cells.
 
     Args:
-        likely, chroma, luma: as `choose_variants` takes them.
-        row, column: of the cell.
+        likely, chroma, luma: as for `choose_variants`.
+        row, column: the cell.
     """
     around = likely[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
     top, left = row * HINT_STRIDE, column * HINT_STRIDE
@@ -100,19 +107,22 @@ def look_around(likely, chroma, luma, row, column):
     return around.mean(axis=(0, 1)), local, chroma[cell].mean(axis=(0, 1))
 
 
-def choose_variants(likely, chroma, luma, count):
+def choose_variants(
+    likely: np.ndarray, chroma: np.ndarray, luma: np.ndarray, count: int
+) -> list[list[Hint]]:
     """Returns hints that give a photo other likely colors.
 
-    A place counts by how much its color is in doubt, over all that surrounds it.
+    Variants are ranked by the doubt at their place times the probability of their
+    color; see `_find_doubts`.
 
     Args:
-        likely: probabilities of `CHROMA_BINS`, float32 (h / 4, w / 4, bins).
-        chroma: what the network predicts, float32 (h, w, 2).
-        luma: of the photo, float32 (h, w).
-        count: of variants, at most.
+        likely: the probabilities of `CHROMA_BINS`, float32 (h / 4, w / 4, bins).
+        chroma: the predicted (Cb, Cr), float32 (h, w, 2).
+        luma: the photo, float32 (h, w), in [0, 1].
+        count: the largest number of variants.
 
     Returns:
-        For each variant a list of one `Hint`, the most telling first.
+        For each variant a list of one `Hint`, the highest rank first.
     """
     found = []
     for row, column, doubt in _find_doubts(likely, count):
@@ -125,15 +135,13 @@ def choose_variants(likely, chroma, luma, count):
 
 
 def _find_doubts(likely, count):
-    """Returns (row, column, doubt) of places, far apart, the most doubtful first.
-
-    The doubt is the standard deviation of the chroma, blurred: large things count.
-    """
+    """Returns (row, column, doubt) of places that are far apart, by falling doubt."""
     mean = likely @ CHROMA_BINS
     square = likely @ np.square(CHROMA_BINS).sum(axis=-1)
     doubt = np.sqrt(np.maximum(square - np.square(mean).sum(axis=-1), 0))
     longer = max(doubt.shape)
-    doubt = cv2.GaussianBlur(np.float32(doubt), None, longer / 16)
+    # The doubt is the standard deviation of chroma; blurred, large objects count more.
+    doubt = cv2.GaussianBlur(doubt.astype(np.float32), (0, 0), longer / 16)
     rows, columns = np.indices(doubt.shape)
     places = []
     while len(places) < count and doubt.max() > 0:

@@ -1,6 +1,7 @@
-"""What photos are like: sizes, formats, color, duplicates, broken files."""
+"""Surveys photos: sizes, formats, color, duplicates, broken files."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,16 @@ NEAR_GRAY = 4
 
 @dataclass
 class PhotoFacts:
-    """What is known of one photo file.
+    """The facts about one photo file.
 
     Attributes:
         path: the file.
-        error: why it cannot be read; None if it can. Then all below hold.
-        size: (height, width) in pixels, turned as EXIF says.
-        format: JPEG, PNG, …
+        error: why it cannot be read; then all below are None. None if it can be read.
+        size: (height, width) of the upright photo, in pixels.
+        format: "JPEG", "PNG" and so on.
         luma: mean luma, 0 to 255.
         chroma: mean CIE chroma, the distance from gray in CIELAB's ab plane.
-        thumbnail: the photo squeezed to 16x16 pixels, uint8 (16, 16, 3).
+        thumbnail: the photo resized to 16x16 pixels, uint8 (16, 16, 3).
     """
 
     path: Path
@@ -38,13 +39,27 @@ class PhotoFacts:
     thumbnail: np.ndarray | None = None
 
     @property
-    def near_gray(self):
-        """Whether there is next to no color in the photo."""
-        return self.chroma < NEAR_GRAY
+    def near_gray(self) -> bool:
+        """Whether the mean CIE chroma is below 4."""
+        return self.chroma is not None and self.chroma < NEAR_GRAY
 
 
-def survey_photos(photos):
-    """Reads photos and returns their `PhotoFacts`, in the order given."""
+def survey_photos(photos: Iterable[str | os.PathLike]) -> list[PhotoFacts]:
+    """Reads photos and returns the facts about them.
+
+    Args:
+        photos: paths of photos.
+
+    Returns:
+        A `survey.PhotoFacts` for each photo, in the same order.
+
+    Example:
+
+    ```python
+    facts = ct.survey_photos(ct.find_photos("scans"))
+    broken = [fact.path for fact in facts if fact.error]
+    ```
+    """
     photos = list(photos)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         facts = pool.map(survey_photo, photos)
@@ -53,7 +68,7 @@ def survey_photos(photos):
         )
 
 
-def survey_photo(path):
+def survey_photo(path: str | os.PathLike) -> PhotoFacts:
     """Reads one photo and returns its `PhotoFacts`."""
     path = Path(path)
     try:
@@ -65,7 +80,7 @@ def survey_photo(path):
     size = photo.shape[:2]
     photo = shrink_photo(photo, 512)
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    lab = cv2.cvtColor(np.float32(photo) / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(photo.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return PhotoFacts(
         path,
         size=size,
@@ -76,19 +91,32 @@ def survey_photo(path):
     )
 
 
-def find_duplicates(facts, distance=16):
-    """Returns the pairs of paths of photos that look alike.
+def find_duplicates(
+    facts: Iterable[PhotoFacts], distance: float = 16
+) -> list[tuple[Path, Path]]:
+    """Returns the pairs of photos that look alike.
 
     Args:
-        facts: `PhotoFacts`, as from `survey_photos`.
-        distance: two photos look alike when their thumbnails are no further
-            apart: root mean square, in levels of 255. In the project's own set
-            true duplicates lie below 15, and other pairs above 17.
+        facts: the photos, as from `survey_photos`.
+        distance: the largest root mean square difference of two thumbnails, in levels
+            of 255. In the project's own set, true duplicates differ by less than 15,
+            other pairs by more than 17.
+
+    Returns:
+        Pairs of paths.
+
+    Example:
+
+    ```python
+    for one, other in ct.find_duplicates(ct.survey_photos(ct.find_photos("scans"))):
+        print(one, other)
+    ```
     """
-    facts = [fact for fact in facts if not fact.error]
-    thumbnails = np.float32([fact.thumbnail.ravel() for fact in facts])
+    found = [(x.path, x.thumbnail.ravel()) for x in facts if x.thumbnail is not None]
+    paths = [path for path, _ in found]
+    thumbnails = np.array([thumbnail for _, thumbnail in found], np.float32)
     return [
-        (facts[i].path, facts[i + 1 + j].path)
+        (paths[i], paths[i + 1 + j])
         for i, thumbnail in enumerate(thumbnails)
         for j in np.flatnonzero(
             np.square(thumbnails[i + 1 :] - thumbnail).mean(axis=1) <= distance**2

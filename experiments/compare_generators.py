@@ -1,20 +1,21 @@
-"""Compares generators on photos kept out, at equal colorfulness.
+"""Compares generators on held-out photos, at equal colorfulness.
 
     python experiments/compare_generators.py data/photos photos/more --new new.keras
     python experiments/compare_generators.py photos --new new.keras --parts 0.3 0.5 1
     python experiments/compare_generators.py photos --new new.keras --even humanv2
 
-The first generator is `--old`, the package's by default, as it is. Each part P is a
-generator whose weights are P of the new ones and 1 - P of the old ones; its chroma
-is scaled as the old one's is (`--factor` and `--knee`), and then multiplied by what
-makes it as colorful, over all photos. The photos are the test side of the folders,
-as in benchmarks/by_kind.py, at most `--most` of each prefix, the same ones each time.
+The first generator is `--old`, by default the package's, unchanged. Each part P gives a
+generator with weights P * new + (1 - P) * old. Its chroma is scaled like the old one's
+(`--factor` and `--knee`), and then multiplied until all photos together are as colorful
+as the old one's. The photos are the test side of the folders, as in
+benchmarks/by_kind.py. Each run takes the same ones, at most `--most` of each prefix.
 
-For each prefix and over all: gain in PSNR over the gray photo, in dB, and difference
-in CIEDE2000 to it; over all, the colorfulness and the palette distance too. With
-`--even`, of the photos with these prefixes also how even things are: over segments
-of one real color, the share whose spread of predicted color is above 8 and twice
-the real one, and the mean spreads.
+It prints for each prefix and over all photos: the gain in PSNR over the gray photo, in
+dB, and the difference in CIEDE2000 to the gray photo's; over all photos also the
+colorfulness and the palette distance. `--even` measures how even colors are in photos
+with the given prefixes, over segments of one real color. It prints the mean spreads,
+and the share of segments whose spread of predicted color is above 8 and above twice the
+real one.
 """
 
 import argparse
@@ -69,10 +70,10 @@ def main():
 
 
 def choose_photos(folders, most):
-    """Returns the kept-out photos, at most so many of each prefix, sorted by it.
+    """Returns held-out photos, at most `most` of each prefix, sorted by prefix.
 
-    They are those with the lowest hashes, so that others that come in between
-    change as little as may be. Near-gray ones are left out.
+    It takes those with the lowest hashes, so that new photos in the folders change the
+    choice little. It leaves out near-gray photos.
     """
     paths = [path for folder in folders for path in ct.find_photos(folder)]
     positions = {path: hash_position(path) for path in paths}
@@ -95,10 +96,10 @@ def choose_photos(folders, most):
 
 
 def mix(old, new, part):
-    """Returns a generator with a mean of the weights of a model and of a file's.
+    """Returns a generator with the weighted mean of a model's and a file's weights.
 
-    Layers of self-attention that the old one lacks add nothing there, so that of
-    their output it has that part too.
+    The old model may lack layers of self-attention. Their output then counts as zero in
+    it, so the mean has the share `part` of their output.
     """
     new = keras.models.load_model(new, compile=False)
     attention = any(layer.name.startswith("attention_") for layer in new.layers)
@@ -109,7 +110,7 @@ def mix(old, new, part):
     copy_weights(old, mixed)
     starts = mixed.get_weights()
     for index, name in enumerate(names):
-        if "attention_" in name:  # all of it but the last, which starts at zero
+        if "attention_" in name:  # all but the last layer, which starts at zero
             last = "_output/" in name
             starts[index] = np.zeros_like(ends[index]) if last else ends[index]
     pairs = zip(starts, ends, strict=True)
@@ -118,18 +119,18 @@ def mix(old, new, part):
 
 
 def colorize(colorizer, originals, strength=1.0):
-    """Returns the photos as the colorizer sees them in gray: uint8 (H, W, 3)."""
+    """Returns the photos colorized from gray: uint8 (H, W, 3)."""
     return [
         colorizer.colorize(ct.to_gray(photo), strength=strength) for photo in originals
     ]
 
 
 def match(colorizer, originals, wanted):
-    """Returns the photos with a mean colorfulness, and the strength for it."""
+    """Returns photos colorized to a mean colorfulness, and the strength for it."""
     sample = originals[:: max(1, len(originals) // 300)]
     low, high = 0.2, 3.0
     strength = 1.0
-    # On a sample by halves, then once on all of them.
+    # Bisect on a sample, then correct once on all photos.
     share = wanted / mean_colorfulness(colorize(colorizer, originals))
     aim = share * mean_colorfulness(colorize(colorizer, sample))
     for _ in range(7):
@@ -142,7 +143,7 @@ def match(colorizer, originals, wanted):
 
 
 def mean_colorfulness(photos):
-    """The mean over photos, uint8 (H, W, 3), of Hasler and Süsstrunk's measure."""
+    """Returns the mean colorfulness (Hasler and Süsstrunk) of uint8 (H, W, 3)."""
     return np.mean([float(colorfulness(np.float32(photo) / 255)) for photo in photos])
 
 
@@ -191,18 +192,18 @@ def report(name, results, originals, kinds, strength, even):
 
 
 def gains(rows):
-    """Gain in PSNR and difference in CIEDE2000 to the gray photos, as text."""
+    """Returns the gain in PSNR and the difference in CIEDE2000 to gray, as text."""
     error, gray_error, ciede2000, gray_ciede2000 = rows.mean(axis=0)
     psnr = 10 * np.log10(gray_error / error)
     return f"{psnr:+.2f} / {ciede2000 - gray_ciede2000:+.2f}"
 
 
 def measure_segments(result, original):
-    """Returns the spreads of predicted and real color in things of one color.
+    """Returns the spreads of predicted and real color in segments of one color.
 
-    Segments are Felzenszwalb's on the real photo; without their rim they have 250
-    pixels or more, and a real spread of CIE (a, b) of at most 5. A spread is the
-    root of the mean squared distance from the mean.
+    Felzenszwalb's method segments the real photo. A segment without its rim has at
+    least 250 pixels, and a real spread of CIE (a, b) of at most 5. A spread is the root
+    mean square distance from the mean.
     """
     scale = SIDE / max(original.shape[:2])
     size = tuple(round(scale * side) for side in original.shape[1::-1])

@@ -1,19 +1,19 @@
-"""Goes on training a generator, on more photos, by the squared error.
+"""Continues the training of a generator on more photos, with the squared error.
 
     python experiments/continue_training.py runs/longer data/photos photos/more \
         --shares shares.tsv --photo-steps 300000
 
-The run folder keeps `checkpoint.weights.h5` (weights, optimizer and history),
-written whole after each round, and `generator_last.keras` with the average of the
-weights; its chroma is not scaled. The same command takes up a run that was killed,
-and repeats at most one round. `--photo-steps` may be another number then; the rate
-falls towards the new end. Photos that come into the folders join at the next round.
+After each round, the run folder gets `checkpoint.weights.h5` (weights, optimizer and
+history), written whole. It also gets `generator_last.keras` with the average of the
+weights; its chroma is not scaled. The same command continues a killed run, and repeats
+at most one round. `--photo-steps` may then differ; the learning rate falls towards the
+new end. New photos in the folders join at the next round.
 
-A round draws its photos with replacement, by the share of their prefix: what stands
-before the first "_" of the name. The table of shares has a column `prefix` and a
-column `share`; a prefix that is not in it has a share of 1. The tenth of the photos
-that `split_photos` calls its test side is kept out, and measured a little after each
-round. To halt a run after the round that it is in, make a file `stop` in its folder.
+A round draws its photos with replacement, by the share of their prefix: the part of the
+name before the first "_". The table of shares has the columns `prefix` and `share`; a
+prefix that it lacks has a share of 1. The test side of `split_photos`, a tenth of the
+photos, is held out; a part of it is measured after each round. A file `stop` in the run
+folder ends the run after the current round.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import numpy as np
 
 import colorizer_tf as ct
 from colorizer_tf.sources import hash_position
+from colorizer_tf.training import datasets
 from colorizer_tf.training.models import copy_weights
 
 KEPT_OUT = 0.1
@@ -55,6 +56,7 @@ def main():
     finished = ct.open_run(args.run_dir, settings)
 
     keras.config.set_dtype_policy("mixed_bfloat16")
+    datasets.CACHE_BYTES = 0  # a round reads a photo once, and its cache stays
     keras.utils.set_random_seed(args.seed)
     generator = ct.build_generator(attention=True)
     copy_weights(ct.Colorizer.load(args.weights).generator, generator)
@@ -80,7 +82,7 @@ def main():
             first_epoch=number,
             hints=True,
         )
-        # The callbacks read the checkpoint: each round is taken up as after a kill.
+        # The callbacks read the checkpoint, so each round starts as after a kill.
         gan.fit(
             pairs,
             validation_data=validation,
@@ -92,7 +94,7 @@ def main():
 
 
 def make_optimizer(generator, rate, steps):
-    """Returns AdamW, its rate falling to a fiftieth, with an average of weights."""
+    """Returns AdamW with a rate that falls to a fiftieth, and averaged weights."""
     falling = keras.optimizers.schedules.CosineDecay(
         rate / WARM_UP,
         max(steps - WARM_UP, 1),
@@ -110,7 +112,7 @@ def make_optimizer(generator, rate, steps):
 
 
 def list_photos(folders):
-    """Returns the photos to learn from and those kept out: two sorted lists."""
+    """Returns the photos for training and the held-out ones: two sorted lists."""
     sides = [], []
     for folder in folders:
         for path in ct.find_photos(folder):
@@ -119,19 +121,19 @@ def list_photos(folders):
 
 
 def draw(photos, count, shares, rng):
-    """Draws photos, with replacement, by the shares of their prefixes."""
+    """Draws photos with replacement, by the shares of their prefixes."""
     weights = np.array([shares.get(prefix(path), 1.0) for path in photos])
     chosen = rng.choice(len(photos), count, p=weights / weights.sum())
     return [photos[index] for index in chosen]
 
 
 def prefix(path):
-    """What stands before the first "_" of a photo's name; "" if there is none."""
+    """Returns the part of a photo's name before the first "_", or ""."""
     return path.stem.split("_")[0] if "_" in path.stem else ""
 
 
 def read_shares(path):
-    """Returns a dictionary from prefix to share, of a table with tabs."""
+    """Returns a dictionary, prefix -> share, from a table separated by tabs."""
     if not path:
         return {}
     with open(path, newline="") as file:

@@ -1,4 +1,4 @@
-"""Draws the pictures of the documentation, from photographs that packages carry.
+"""Draws pictures of the documentation, from photographs in installed packages.
 
     python experiments/draw_docs.py docs
 
@@ -25,9 +25,9 @@ from colorizer_tf.painting import fit_chroma, paint
 PROJECT = Path(__file__).resolve().parents[1]
 JPEG = {"dpi": 110, "pil_kwargs": {"quality": 85, "optimize": True}}
 WORKING_SIZE, CHROMA_STRIDE = 128, 4
-# The short film: its size, frames a second and of a shot, and the grain in levels.
+# The short film: width and height, frames per second and per shot, grain in levels.
 FILM_SIZE, RATE, SHOT, GRAIN = (480, 320), 25, 50, 3
-# It is shown with every second frame: more than twice the bytes look no smoother.
+# `film.webp` has every second frame, to stay small.
 SHOWN = 2
 
 
@@ -46,7 +46,7 @@ def main():
 
 
 def draw_portrait():
-    """The example portrait in gray, with automatic colors, and with hints."""
+    """Draws the example portrait in gray, with automatic colors, and with hints."""
     photo = PROJECT / "examples/portrait.jpg"
     gray = ct.to_gray(ct.read_photo(photo))
     hints = ct.read_hints(photo.with_suffix(".hints.json"))
@@ -62,7 +62,7 @@ def draw_portrait():
 
 
 def draw_planes():
-    """A color photo beside its luma and its two planes of chroma."""
+    """Draws a color photo beside its luma and its two chroma planes."""
     photo = skimage.data.coffee()
     rgb = np.float32(photo) / 255
     luma, chroma = rgb_to_luma(rgb), rgb_to_chroma(rgb)
@@ -76,7 +76,7 @@ def draw_planes():
 
 
 def draw_network():
-    """The U-Net: what the encoder sees at each stride goes to the decoder."""
+    """Draws the U-Net: skip connections from encoder to decoder at each stride."""
     figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     axis.set(xlim=(-0.9, 5.1), ylim=(-4.6, 0.9))
     axis.axis("off")
@@ -110,7 +110,7 @@ def draw_network():
 
 
 def draw_mean_color():
-    """Colors of one luma that a coat may have, and the mean of them."""
+    """Draws colors of one luma that a coat may have, and their mean."""
     names = ("#8c2f2b", "#2f4f8f", "#3f6b35", "#7a5230", "#6d6a3f")
     luma = np.float32([[[0.38]]])
     chromas = np.stack([rgb_to_chroma(ct.Hint(0, 0, name).rgb) for name in names])
@@ -126,7 +126,7 @@ def draw_mean_color():
 
 
 def draw_full_size():
-    """Real chroma of 32 pixels brought to full size: bilinearly, and along edges."""
+    """Draws chroma of 32 pixels at full size, upsampled bilinearly and along edges."""
     photo = skimage.data.coffee()
     rgb = np.float32(photo) / 255
     luma, chroma = rgb_to_luma(rgb), rgb_to_chroma(rgb)
@@ -150,7 +150,7 @@ def draw_full_size():
 
 
 def draw_film(path):
-    """A film in gray, left of a line that moves to and fro, and colorized, right."""
+    """Draws a film: gray to the left of a moving line, colorized to the right."""
     with tempfile.TemporaryDirectory() as folder:
         gray, color = Path(folder) / "gray.mp4", Path(folder) / "color.mp4"
         write_gray_film(gray)

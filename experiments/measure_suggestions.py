@@ -1,11 +1,11 @@
-"""Measures suggested colors and variants on photos kept out.
+"""Measures suggested colors and variants on held-out photos.
 
     python experiments/measure_suggestions.py data/photos photos/more
 
-Places: at random, with a CIE chroma of 8 or more over 5x5 pixels. For each it prints
-whether the real color is within a CIEDE2000 of 10 of the automatic one, of one of
-six suggestions, and of one of eight fixed swatches brought to the place's luma.
-Variants: the gain in PSNR of the best of four over the automatic result.
+Places are random, with a CIE chroma of at least 8 over 5x5 pixels. It prints how often
+the real color lies within a CIEDE2000 of 10: of the automatic color, of one of six
+suggestions, and of one of eight fixed swatches at the place's luma. For variants, it
+prints the gain in PSNR of the best of four over the automatic result.
 """
 
 import argparse
@@ -60,7 +60,10 @@ def main():
 
 
 def measure_places(colorizer, rgb, count, rng):
-    """Yields for each place: is automatic, suggested, a swatch, the first one near."""
+    """Yields for each place four booleans: which colors are near the real one.
+
+    They are for the automatic color, any suggestion, any swatch, the first suggestion.
+    """
     gray = ct.to_gray(rgb)
     result = colorizer.colorize(gray)
     height, width = gray.shape
@@ -94,12 +97,12 @@ def measure_places(colorizer, rgb, count, rng):
 
 
 def to_rgb(color):
-    """The RGB in [0, 1] of "#rrggbb"."""
+    """Returns "#rrggbb" as RGB in [0, 1]."""
     return np.float32(list(bytes.fromhex(color[1:]))) / 255
 
 
 def measure_variants(colorizer, rgb):
-    """The squared error of the automatic result, and that of the best variant."""
+    """Returns the squared errors of the automatic result and of the best variant."""
     errors = [
         np.square(np.float32(variant) - rgb).mean()
         for variant in colorizer.variants(ct.to_gray(rgb))

@@ -1,12 +1,12 @@
-"""Compares the package's generator in float32, in bfloat16 and in int8.
+"""Compares the package's generator in float32, bfloat16 and int8.
 
     pip install nncf
     python experiments/quantize.py data/photos photos/more
 
-It calibrates NNCF's post-training quantization on photos to learn from, with hints
-on some of them, and colors photos that are kept out. It prints, for each precision:
-milliseconds a photo at batch 1 and 8, colorfulness, palette distance, and the gains
-of `compare_generators.py`. Quantized colors are duller: `--strength` makes up for it.
+It calibrates NNCF's post-training quantization on photos for training, some with hints,
+and colors held-out photos. It prints for each precision: milliseconds per photo at
+batch 1 and 8, colorfulness, palette distance, and the gains of `compare_generators.py`.
+Quantized colors are duller; `--strength` compensates for it.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main():
 
 
 def make_examples(folders, count):
-    """Yields gray photos and hints, as the network takes them."""
+    """Yields gray photos and hints as inputs of the network."""
     rng = np.random.default_rng(0)
     paths = [path for folder in folders for path in ct.find_photos(folder)]
     paths = sorted(path for path in paths if hash_position(path) >= KEPT_OUT)
@@ -77,7 +77,7 @@ def make_examples(folders, count):
 
 
 def measure_time(path, precision, count):
-    """The least time of thirty runs, in milliseconds a photo."""
+    """Returns the least time of thirty runs, in milliseconds per photo."""
     core = openvino.Core()
     settings = {"INFERENCE_PRECISION_HINT": precision}
     network = core.compile_model(core.read_model(path), "CPU", settings)

@@ -1,11 +1,11 @@
-"""Trains the output `likely` of a generator, and leaves its colors as they are.
+"""Trains the output `likely` of a generator, and leaves its colors unchanged.
 
     python experiments/train_likely.py generator.keras likely.keras data/photos \
         --shares shares.tsv --photo-steps 100000
 
 The loss is the cross-entropy against soft-encoded real chroma, as in Zhang et al.
-(2016): colorful places count for more. Photos are drawn as `continue_training.py`
-draws them, with hints on some. The result is written after each round.
+(2016); colorful places count more. Photos are drawn as in `continue_training.py`, some
+with hints. The result is written after each round.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from colorizer_tf.suggestions import BIN_STEPS, CHROMA_BINS, compress_chroma
 from colorizer_tf.training.models import add_likely
 
 BINS = compress_chroma(CHROMA_BINS)
-# Of the soft encoding: half the distance of two bins.
+# The width of the soft encoding: half the distance of two bins.
 SIGMA = 0.5 / BIN_STEPS
-# What a gray place counts, beside a colorful one.
+# The weight of a gray place, relative to a colorful one.
 GRAY_WEIGHT, COLORFUL = 0.25, 0.1
 
 
@@ -45,7 +45,7 @@ def main():
 
     keras.utils.set_random_seed(0)
     generator = keras.models.load_model(args.generator, compile=False)
-    # All layers of the file stay as trainable as they were.
+    # The result is another copy, whose layers stay trainable.
     written = add_likely(keras.models.load_model(args.generator, compile=False))
     generator.trainable = False
     whole = add_likely(generator)

@@ -1,10 +1,10 @@
-"""The recipe of the pretrained generator, in Keras.
+"""Trains a generator by the recipe of the pretrained one.
 
     python experiments/train_pretrained.py data/photos more large
 
-The first folder is the project's own set, `make photos`. The others are folders of
-more color photos, whose names begin with their source and "_"; scenes count twice.
-With `--steps 0.001`, the whole recipe runs in minutes and teaches nothing.
+The first folder is the project's own set, from `make photos`. The others hold more
+color photos, whose names begin with their source and "_". Scenes count twice. With
+`--steps 0.001`, the whole recipe runs in minutes, as a test without useful results.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main():
 
 
 def gather(own, *folders):
-    """Returns the training photos; scenes, which are few, stand there twice."""
+    """Returns the training photos, with scenes twice, because they are few."""
     photos = list(ct.load_split(own).train)
     scenes = list(photos)
     for folder in folders:
@@ -47,7 +47,7 @@ def gather(own, *folders):
 
 
 def train_on_error(generator, photos, fraction):
-    """Squared error: first the decoder alone, then the later stages too."""
+    """Trains on the squared error: first the decoder alone, then later stages too."""
     encoder = generator.get_layer("encoder")
     pairs = ct.make_dataset(photos, 128, 256, training=True, hints=True, strong=True)
     for frozen, rate, to, steps in ((True, 1e-3, 0.5, 670), (False, 4e-4, 0.01, 4100)):
@@ -69,7 +69,7 @@ def train_on_error(generator, photos, fraction):
 
 
 def train_against_discriminator(generator, photos, fraction):
-    """Charbonnier's loss and the discriminator, for a short while."""
+    """Trains with Charbonnier's loss and the discriminator, for a short time."""
     pairs = ct.make_dataset(photos, training=True, seed=31, hints=True)
     gan = ct.ColorizationGAN(
         generator,
@@ -90,7 +90,7 @@ def train_against_discriminator(generator, photos, fraction):
 
 
 def falling(rate, to, steps, warmup):
-    """A learning rate that rises for a while, then falls along a cosine."""
+    """Returns a learning rate that first rises, then falls along a cosine."""
     return keras.optimizers.schedules.CosineDecay(
         rate / warmup, steps - warmup, to, warmup_target=rate, warmup_steps=warmup
     )

@@ -1,7 +1,7 @@
 import colorizer_tf.training  # noqa: F401
 
 # isort: split
-# The package comes first: it says how TensorFlow is to start.
+# The package comes first: it configures TensorFlow before its start.
 import os
 import re
 import shutil
@@ -23,7 +23,7 @@ PROJECT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
-    """A copy of the project that may be written to, whatever holds for the project."""
+    """A writable copy of the project, even if the project is read-only."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("colorizer_tf", "examples", "notebooks"):
         shutil.copytree(
@@ -38,7 +38,7 @@ def checkout(tmp_path_factory):
 def run_notebook(checkout, tmp_path, monkeypatch):
     """A function that runs a notebook by papermill, from a folder not its own.
 
-    It sees to it that nothing but progress comes by way of the standard error.
+    It checks that only progress is written to the standard error.
     """
     path = os.pathsep.join([str(checkout), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path.strip(os.pathsep))
@@ -70,9 +70,9 @@ def run_notebook(checkout, tmp_path, monkeypatch):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as a terminal sends it, even where the caller of the tests ignores it.
+    """Makes Ctrl-C work in child processes, even if the tests' caller ignores it.
 
-    What ignores a signal, such as `nohup`, hands that down to all that it starts.
+    A process that ignores a signal, such as `nohup`, passes this on to its children.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -81,7 +81,7 @@ def interruptible():
 
 @pytest.fixture(scope="session")
 def make_photo():
-    """A function that makes a smooth uint8 RGB photo full of color."""
+    """A function that makes a smooth, colorful uint8 RGB photo."""
 
     def make(height, width, seed=0):
         patches = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), np.uint8)
@@ -106,7 +106,7 @@ def write_photos(make_photo):
 
 @pytest.fixture(scope="session")
 def build_vivid_generator():
-    """A function that builds a tiny generator that already gives strong colors."""
+    """A function that builds a tiny untrained generator with strong colors."""
 
     def build(hints=False):
         generator = build_tiny_generator(hints)

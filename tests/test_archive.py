@@ -1,4 +1,4 @@
-"""Archives, in folders and in a bucket, colorized on Ray."""
+"""Tests archives on Ray, in folders and in a bucket."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ from colorizer_tf.places import PARTS, Bucket, open_place
 archive = pytest.importorskip("colorizer_tf.archive", reason="needs the extra `ray`")
 ray = pytest.importorskip("ray")
 
-# Whoever opens this photo dies, as of a lack of memory; not the tests themselves.
+# A worker that opens this photo dies, as if it ran out of memory; the tests do not.
 KILLER = """
 import os, sys
 
@@ -49,7 +49,7 @@ def bucket_server():
 
 @pytest.fixture(scope="module")
 def cluster(bucket_server, tmp_path_factory):
-    """Ray on this machine, whose workers know the bucket, and die of some photos."""
+    """Ray on this machine; its workers reach the bucket, and some photos kill them."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "sitecustomize.py").write_text(KILLER)
     with pytest.MonkeyPatch.context() as patch:
@@ -111,7 +111,7 @@ def test_a_folder_gives_the_same_as_without_ray(cluster, colorizer, tmp_path):
     ct.write_hints(source / "0/9.hints.json", [ct.Hint(0.3, 0.3, "#c03030")])
     (source / "1/10.png.hints.json").write_text("no JSON")
     for destination in ("out", "expected"):
-        save(tmp_path / destination / "0/3.tif")  # from elsewhere
+        save(tmp_path / destination / "0/3.tif")  # a foreign file
 
     report = ct.colorize_archive(
         colorizer, source, tmp_path / "out", strength=0.7, extension=".tif"
@@ -217,7 +217,7 @@ def test_killed_on_ray_and_gone_on_without(cluster, colorizer, tmp_path):
 
 
 def wait_for_quiet(folder):
-    """Waits until the workers of a killed driver have found out."""
+    """Waits until the workers of a killed driver have noticed it."""
     before = None
     while before != (before := sorted(contents(folder))):
         time.sleep(2)

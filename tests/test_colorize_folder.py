@@ -1,4 +1,4 @@
-"""Folders of photos, good, bad and odd, colorized."""
+"""Tests folders of good, bad and odd photos."""
 
 import itertools
 import os
@@ -156,7 +156,7 @@ def test_a_read_only_destination_is_named(colorizer, tmp_path):
     if os.geteuid():
         destination = tmp_path / "out"
         destination.mkdir(mode=0o555)
-    else:  # root may write everywhere but there
+    else:  # only there, even root may not write
         destination = Path("/proc/out")
     with pytest.raises(OSError, match="out"):
         colorizer.colorize_folder(tmp_path / "in", destination)

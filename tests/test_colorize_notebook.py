@@ -1,4 +1,4 @@
-"""Notebook 04, run by papermill from a folder that is not its own."""
+"""Runs notebook 04 by papermill from another folder."""
 
 import numpy as np
 from PIL import Image

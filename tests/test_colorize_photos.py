@@ -1,4 +1,4 @@
-"""Photos of every size, depth and format, colorized."""
+"""Tests photos of every size, depth and format."""
 
 import cv2
 import keras

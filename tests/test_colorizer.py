@@ -8,7 +8,7 @@ from colorizer_tf.photos import to_gray
 
 
 class Painter:
-    """A stand-in for a generator: paints the left half red, the right half blue."""
+    """A fake generator that paints the left half red and the right half blue."""
 
     RED, BLUE = (-0.05, 0.15), (0.15, -0.05)
 

@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, and its commands do what they say.
+"""Tests the documentation: its links exist, and its commands work.
 
 The commands that train or export take minutes; they run with ALL_COMMANDS=1.
 """
@@ -29,7 +29,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 # The page without a server, on the documentation's site.
 TRY = "try/index.html"
-# What only a reader can do: own photos, a cluster, a container.
+# Commands that need a reader's own photos, a cluster or a container.
 BY_HAND = ("docker", "export", "source", "curl", "cd", "jupyter", "pipx", "uvx")
 SLOW = pytest.mark.skipif(
     not os.environ.get("ALL_COMMANDS"), reason="takes minutes; set ALL_COMMANDS=1"
@@ -142,7 +142,7 @@ def test_a_command_exists(block, command):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where a reader is: in a folder with the examples."""
+    """A reader's current folder, with the examples."""
     shutil.copytree(PROJECT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -40,10 +40,10 @@ def test_a_contact_sheet_shows_every_photo(make_photo):
 
 
 def places(figure):
-    """Left, top, right and bottom of the photos that are shown, in inches."""
+    """Left, top, right and bottom of the shown photos, in inches."""
     figure.canvas.draw()
     width, height = figure.get_size_inches()
-    boxes = [axis.get_position() for axis in figure.axes]  # as aspects have left them
+    boxes = [axis.get_position() for axis in figure.axes]  # with the aspects applied
     return [
         (
             box.x0 * width,

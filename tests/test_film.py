@@ -1,4 +1,4 @@
-"""Films: what stays as it is, and what becomes of the colors."""
+"""Tests films: what stays unchanged, and which colors they get."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def colorizer():
 
 @pytest.fixture(scope="module")
 def texture():
-    """A photo without color that a motion can be found in, float32 (200, 400)."""
+    """A gray photo in which motion can be found, float32 (200, 400)."""
     noise = np.random.default_rng(0).random((50, 100), np.float32)
     smooth = cv2.GaussianBlur(cv2.resize(noise, (400, 200)), None, 2)
     return cv2.normalize(smooth, None, 0.25, 0.75, cv2.NORM_MINMAX)
@@ -65,7 +65,7 @@ def short_pieces(monkeypatch):
 def write_film(
     path, frames, codec="libx264", form="yuv420p", pts=None, unit=None, **facts
 ):
-    """Writes a film of gray frames; `facts` as the code below knows them."""
+    """Writes a film of gray frames; `facts` are options that the code below reads."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=facts.get("options"))
         stream.height, stream.width = frames[0].shape
@@ -133,8 +133,13 @@ def write_texts(container, stream):
         container.mux(packet)
 
 
+def duration_of(path):
+    with av.open(str(path)) as container:
+        return container.duration
+
+
 def probe(path):
-    """What is in a film: frames, time stamps, and the bytes of all else."""
+    """Returns a film's frames and time stamps, and the bytes of its other streams."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = list(container.decode(stream))
@@ -287,10 +292,10 @@ def test_no_pixel_of_the_decoded_colors_is_clipped(matrix, full, bits, halved):
 
 
 def decode(luma, cb, cr, matrix, full, bits, halved, siting=None):
-    """RGB of planes by the formulas of ITU-T H.273, float (H, W, 3).
+    """Returns planes as RGB by the formulas of ITU-T H.273, float (H, W, 3).
 
-    Chroma is repeated, or mixed linearly from where it lies: at 0, the left column
-    of its pixels, as in films, or at 0.5, between both, as in JPEG.
+    Chroma is repeated, or interpolated linearly from its place: 0 is the left column of
+    its pixels, as in films; 0.5 is between both columns, as in JPEG.
     """
     red, blue = LUMA_WEIGHTS[matrix]
     black, span = (0, 2**bits - 1) if full else (16 << bits - 8, 219 << bits - 8)
@@ -335,7 +340,7 @@ def test_planes_have_the_colors_that_the_network_means(matrix):
 
 
 def one_of_two_colors(luma):
-    """Chroma that a network may guess of a place, and what it is of another."""
+    """Chroma of one color for bright pixels and of another for dark ones."""
     return np.float32(np.dstack([0.3 * (luma - 0.5), 0.05 + 0.2 * (0.5 - luma)]))
 
 
@@ -349,7 +354,7 @@ def steady_all(looks, size=8):
 
 
 def guess_anew(n, luma):
-    """Its colors, and a guess off by as much, another in every frame."""
+    """Returns the true colors plus an error that differs from frame to frame."""
     rng = np.random.default_rng(n)
     off = cv2.resize(np.float32(rng.normal(0, 0.03, (9, 16, 2))), luma.shape[::-1])
     return one_of_two_colors(luma) + off
@@ -386,10 +391,10 @@ def test_colors_are_seen_from_both_sides(pan):
     assert made[4] > made[3] > made[2] > 0
 
 
-@pytest.mark.parametrize("cut", [8, 11])  # where a chunk ends, and within one
+@pytest.mark.parametrize("cut", [8, 11])  # at the end of a chunk, and within a chunk
 def test_nothing_is_carried_across_a_cut(cut, texture):
     lumas = [gray / np.float32(255) for gray in pan_across(texture, cut)]
-    # As bright on the whole, and full of places that are as bright as there.
+    # The same mean brightness, and many places of the same brightness.
     lumas += [
         gray[:, ::-1] / np.float32(255) for gray in pan_across(texture, 20 - cut, 128)
     ]
@@ -424,7 +429,7 @@ def test_what_moves_leaves_no_trail(texture):
 
 
 def test_a_long_shot_ends_in_the_colors_that_it_would_have_alone(texture):
-    # What came first is forgotten, though nothing moves.
+    # The first frames are forgotten, though nothing moves.
     lumas = [texture[:HEIGHT, :WIDTH]] * 120
 
     def guess(n, luma):
@@ -490,6 +495,30 @@ def test_killed_again_and_again_it_is_the_film_of_one_run(
     ]
 
 
+def test_killed_between_the_last_frame_and_the_end_it_is_whole_too(
+    build_vivid_generator, pan, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("colorizer_tf.pieces.PIECE", 1)
+    colorizer = ct.Colorizer(build_vivid_generator())
+    film = tmp_path / "film.mkv"  # whose header tells no number of frames
+    write_film(film, pan[:12], pts=list(range(0, 12 * 8, 8)))
+    whole = colorizer.colorize_film(film, tmp_path / "whole.mkv")
+
+    def be_killed(self, film):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PieceWriter, "finish", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            colorizer.colorize_film(film, tmp_path / "killed.mkv")
+
+    report = colorizer.colorize_film(film, tmp_path / "killed.mkv")
+
+    assert report.notes == whole.notes == []
+    assert packets_of(report.result) == packets_of(whole.result)
+    assert duration_of(report.result) == duration_of(whole.result)
+
+
 @pytest.mark.parametrize("extension", [".mp4", ".webm"])
 def test_the_same_frames_give_the_same_bytes(extension, tmp_path):
     rng = np.random.default_rng(0)
@@ -499,7 +528,7 @@ def test_the_same_frames_give_the_same_bytes(extension, tmp_path):
     half = np.full((90, 120), 128, np.uint8)
 
     def encode():
-        rng.bytes(9_000_000)  # what an encoder may find in memory
+        rng.bytes(9_000_000)  # random content of freed memory
         context, packets = encoder.start(), []
         for pts, luma in enumerate(lumas):
             packets += context.encode(encoder.fill(pts, (luma, half, half)))
@@ -543,7 +572,7 @@ def test_a_film_that_breaks_off_is_done_as_far_as_it_goes(colorizer, pan, tmp_pa
 
 
 def test_an_interlaced_film_is_said_to_be_and_deinterlaced(colorizer, pan, tmp_path):
-    # Each frame has the lines of two moments.
+    # The lines of each frame come from two times.
     woven = [frame.copy() for frame in pan[:-1]]
     for frame, later in zip(woven, pan[1:], strict=True):
         frame[1::2] = later[1::2]
@@ -601,7 +630,7 @@ def test_a_hint_goes_with_its_place_until_the_cuts(colorizer, texture, tmp_path)
     rgb = np.float32(probe(report.result)["rgb"])
     blue = rgb[..., 2] - rgb[..., 0]
     for number in (12, 18, 24, 30, 35):
-        column = WIDTH // 2 - 2 * (number - 24)  # where the pan has taken it
+        column = WIDTH // 2 - 2 * (number - 24)  # its place after the pan
         around = slice(column - 2, column + 3)
         assert blue[number, 34:39, around].mean() > 30, number
     assert blue[:12].mean(axis=(1, 2)).max() < 0
@@ -699,7 +728,7 @@ def test_without_pyav_a_line_says_what_to_install(film, tmp_path, capsys, monkey
 
 @pytest.fixture
 def folder(film, tmp_path):
-    """A folder with a photo, a film, one that is none, and hints for the film."""
+    """A folder with a photo, a film, a fake film, and hints for the film."""
     source = tmp_path / "in"
     (source / "reels").mkdir(parents=True)
     shutil.copy(film, source / "reels")

@@ -220,7 +220,7 @@ def test_a_hint_has_its_color_whatever_the_strength(colorizer, strength):
 
     expected = np.asarray(rgb_to_chroma(hint.rgb))
     np.testing.assert_allclose(chroma_at(rgb, hint.x, hint.y), expected, atol=0.02)
-    # A thing of another luma, far away, has the network's own.
+    # A distant thing of another luma keeps the network's color.
     automatic = colorizer.colorize(photo, strength)
     np.testing.assert_allclose(
         chroma_at(rgb, 0.95, 0.5), chroma_at(automatic, 0.95, 0.5), atol=0.02

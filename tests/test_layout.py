@@ -45,7 +45,7 @@ def test_an_import_of_the_service_is_seen(line):
 def test_nobody_in_the_library_imports_the_service(path):
     tree = ast.parse(path.read_text("utf-8"))
     if path.stem == "__main__":
-        # The command that runs it does so when it is asked to, not before.
+        # The command imports the service only when it is asked to run it.
         (serve,) = [node for node in tree.body if getattr(node, "name", "") == "_serve"]
         assert imports_service(serve)
         tree.body.remove(serve)

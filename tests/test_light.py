@@ -1,4 +1,4 @@
-"""What colors photos is light: no TensorFlow, no plotting."""
+"""Coloring photos is light: it imports no TensorFlow and no plotting."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ REPORT = "import sys, json; print(json.dumps([*sys.modules]), file=sys.stderr)"
 
 
 def modules_after(code, *arguments):
-    """The packages that a fresh process has imported when it has run some code."""
+    """Returns the packages that a new process imports to run some code."""
     ended = subprocess.run(
         [sys.executable, "-c", f"{code}\n{REPORT}", *map(str, arguments)],
         capture_output=True,

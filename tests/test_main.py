@@ -163,7 +163,7 @@ def test_an_interruption_leaves_things_in_order(photos, weights, tmp_path, stop)
     error = run.communicate()[1].decode()
 
     assert run.returncode == 130
-    assert "goes on from here" in error
+    assert "continues from here" in error
     assert "Traceback" not in error
     results = list(out.glob("*.png"))
     assert 0 < len(results) < 300

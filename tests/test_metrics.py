@@ -12,7 +12,7 @@ from colorizer_tf.metrics import evaluate, format_measures
 
 
 class Recall:
-    """A colorizer that knows what each gray photo is to become."""
+    """A colorizer that knows the result of each gray photo."""
 
     def __init__(self, photos, results):
         self.results = {

@@ -59,7 +59,7 @@ def test_the_generator_of_the_package_is_exported_as_it_is():
     np.testing.assert_array_equal(exported(gray[:1], hints[:1]), chroma[:1])
 
 
-# In chroma, of which a level is 0.004.
+# Chroma; a level is 0.004.
 TOLERANCE = 0.004
 
 

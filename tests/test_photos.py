@@ -334,12 +334,12 @@ def test_a_file_left_behind_by_a_kill_does_not_disturb(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_names_two_sizes_is_refused(tmp_path, monkeypatch):
+def test_pixels_of_another_size_than_the_header_are_refused(tmp_path, monkeypatch):
     assert os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] == str(MAX_PIXELS)
     Image.fromarray(np.zeros((20, 30), np.uint16)).save(tmp_path / "a.tif")
     other = np.zeros((200, 300), np.uint16)
     monkeypatch.setattr(sixteen_bit.cv2, "imdecode", lambda *_: other)
-    with pytest.raises(PhotoError, match="two sizes"):
+    with pytest.raises(PhotoError, match="different sizes"):
         photos_module.read_gray(tmp_path / "a.tif")
 
 
@@ -369,7 +369,7 @@ def test_a_jpeg_of_planes_depends_on_nothing_beside_them(tmp_path, make_photo):
     photo = make_photo(59, 45)[..., 0]
     chroma = np.full((30, 23), 128, np.uint8)
     contents = set()
-    for level in (0, 255):  # what lies behind the photo in memory
+    for level in (0, 255):  # the memory behind the photo
         memory = np.full(photo.size + 1000, level, np.uint8)
         luma = memory[: photo.size].reshape(photo.shape)
         luma[:] = photo

@@ -1,4 +1,4 @@
-"""Notebook 05, run by papermill from a folder that is not its own."""
+"""Runs notebook 05 by papermill from another folder."""
 
 import numpy as np
 import pytest

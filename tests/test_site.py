@@ -1,4 +1,4 @@
-"""The static site: its files, and where they come from."""
+"""Tests the static site: its files and their sources."""
 
 import io
 import sys
@@ -14,7 +14,7 @@ from colorizer_tf.network import hash_file
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """A runtime that need not be fetched."""
+    """A fake runtime that is not fetched."""
     monkeypatch.setattr(site, "fetch_runtime", lambda: [b"// code", b"wasm"])
 
 
@@ -76,7 +76,7 @@ def test_a_runtime_is_taken_as_pinned_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(site, "_is_pinned", lambda path: True)
     assert site.fetch_runtime() == [b"abc", b"abc"]
-    monkeypatch.setattr(site, "_pack", None)  # it is kept
+    monkeypatch.setattr(site, "_pack", None)  # the cache has it
     assert site.fetch_runtime() == [b"abc", b"abc"]
 
 

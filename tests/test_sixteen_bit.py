@@ -1,4 +1,4 @@
-"""Photos of more than 8 bits a channel, in every layout that files have."""
+"""Tests photos of more than 8 bits a channel, in every layout of files."""
 
 import tracemalloc
 import zlib
@@ -162,7 +162,7 @@ def test_a_plane_is_inflated_to_its_size_and_no_further(planes_apart):
 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2**26  # of the 2**30 bytes that a plane would be
+    assert peak < 2**26  # a plane would take 2**30 bytes
 
 
 def test_a_fourth_channel_that_is_no_opacity_is_left_out(tmp_path):

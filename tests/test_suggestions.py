@@ -33,7 +33,7 @@ def nearest_bin(color):
 
 @pytest.fixture(scope="module")
 def likely_generator():
-    """What `add_likely` makes of a generator, with weights that are not trained."""
+    """A generator with `add_likely`, untrained."""
     keras.utils.set_random_seed(3)
     generator = build_generator(None, widths=(8, 8, 8, 8), attention=True)
     chroma = generator.get_layer("chroma")

@@ -12,7 +12,7 @@ def photo(make_photo):
 
 
 def apart(one, other):
-    """How far apart the thumbnails of two photos are: RMS, levels of 255."""
+    """Returns the RMS difference of two photos' thumbnails, in levels of 255."""
     one, other = (np.float64(survey_photo(path).thumbnail) for path in (one, other))
     return np.sqrt(np.square(one - other).mean())
 

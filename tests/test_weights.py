@@ -1,4 +1,4 @@
-"""The generator in the box."""
+"""Tests the package's generator."""
 
 import subprocess
 import sys

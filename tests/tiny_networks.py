@@ -1,4 +1,4 @@
-"""Networks as the library builds them, at a size that tests can afford."""
+"""Small versions of the library's networks, for fast tests."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from colorizer_tf.training.models import apply_conv, embed_hints, upsample_bilin
 
 
 def build_tiny_generator(hints=False):
-    """What `build_generator` does, for heights and widths that 8 divides."""
+    """Builds a small generator for heights and widths that 8 divides."""
     keras.utils.set_random_seed(0)
     gray = keras.Input((None, None, 1), name="gray")
     inputs = [gray, keras.Input((None, None, 3), name="hints")]
@@ -28,7 +28,7 @@ def build_tiny_generator(hints=False):
 
 
 def build_obedient_generator():
-    """It gives every place one color, and nine cells around a hint the hint's."""
+    """Paints all in one color, and nine cells around a hint in the hint's color."""
     gray, hints = keras.Input((None, None, 1)), keras.Input((None, None, 3))
     spread = layers.DepthwiseConv2D(9, padding="same", use_bias=False)
     around = spread(hints)
@@ -43,7 +43,7 @@ def build_obedient_generator():
 
 
 def build_suggesting_generator():
-    """An obedient one that takes red and blue for likely, everywhere."""
+    """Builds an obedient generator for which red and blue are likely everywhere."""
     generator = build_obedient_generator()
     gray, hints = generator.inputs
     probabilities = np.zeros(len(CHROMA_BINS), np.float32)
@@ -55,7 +55,7 @@ def build_suggesting_generator():
 
 
 def build_tiny_discriminator():
-    """A classifier of patches of 8x8 pixels."""
+    """Builds a classifier of patches of 8x8 pixels."""
     keras.utils.set_random_seed(1)
     return keras.Sequential(
         [

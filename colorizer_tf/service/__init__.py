@@ -1,4 +1,4 @@
-"""The service: a page to drop photos on, and an address for programs."""
+"""The web service: a page for people, and an API for programs."""
 
 from colorizer_tf.service.app import build_app, serve
 

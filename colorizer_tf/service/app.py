@@ -1,4 +1,4 @@
-"""The application: its routes, and the server that runs it."""
+"""The web application: its routes, and the server that runs it."""
 
 import asyncio
 import contextlib
@@ -54,11 +54,11 @@ MAX_STRENGTH = 10
 MAX_VARIANTS = 12
 CHUNK_BYTES = 2**16
 STATIC = Path(__file__).parent / "static"
-# As the page /docs understands it, which makes of it a button to choose files.
+# In this form, the page /docs shows a button to choose files.
 _FILES_SCHEMA = WithJsonSchema(
     {"type": "array", "items": {"type": "string", "format": "binary"}}
 )
-# And these are fields that it leaves empty until somebody fills them.
+# In this form, the page /docs leaves the fields empty until a person fills them.
 _FORMAT_SCHEMA = WithJsonSchema({"type": "string", "enum": ["", *FORMATS]})
 _SIDE_SCHEMA = WithJsonSchema({"type": "integer", "minimum": 1, "examples": [""]})
 _log = logging.getLogger("uvicorn.error")
@@ -68,8 +68,8 @@ def build_app(colorizer, limits=None):
     """Returns the service as a FastAPI application.
 
     Args:
-        colorizer: a `Colorizer`; see `Colorizer`.
-        limits: `Limits`, else the usual ones.
+        colorizer: a `Colorizer`.
+        limits: the `Limits`; by default `Limits()`.
     """
     limits = limits or Limits()
     store = JobStore(colorizer, limits)
@@ -119,15 +119,15 @@ def _add_api(app, store):
         response_class=Response,
         responses={
             200: {
-                "description": "The photo in colour, named NAME colour.jpg; of several "
-                f"photos a zip, with a {REPORT} if some could not be colorized.",
+                "description": "The photo in color, named NAME colour.jpg. For several "
+                f"photos a zip, with a {REPORT} if some failed.",
                 "content": {media: {} for media in MEDIA_TYPES.values()},
             },
             400: _describe_error("Not a photo, or a damaged one"),
-            408: _describe_error("It did not come in in time"),
-            413: _describe_error("Too large, in bytes, pixels or photos"),
-            422: _describe_error("A wrong parameter, or one that is not known"),
-            503: _describe_error("Too much to do: try again after Retry-After"),
+            408: _describe_error("The request took too long to arrive"),
+            413: _describe_error("Too many bytes, pixels or photos"),
+            422: _describe_error("An invalid or unknown parameter"),
+            503: _describe_error("Busy: try again after Retry-After seconds"),
         },
     )
     async def colorize(
@@ -141,35 +141,35 @@ def _add_api(app, store):
                 ge=0,
                 le=MAX_STRENGTH,
                 allow_inf_nan=False,
-                description="Of the colors that the network finds. 0 is the gray "
-                "photo, or one with the colors of its hints alone",
+                description="Factor of the predicted color, not of the hints. 0 gives "
+                "the gray photo, or one that only its hints color",
             ),
         ] = 1.0,
         hints: Annotated[
             str,
             Form(
-                description="Colors that places of the photo have, for one photo: "
-                f"JSON, at most {MAX_HINTS:,}; x and y are fractions of the upright "
+                description="Colors of places, in a request with one photo: JSON, at "
+                f"most {MAX_HINTS:,} entries; x and y are fractions of the upright "
                 "photo's width and height: "
                 '`[{"x": 0.41, "y": 0.33, "color": "#2e5d34"}]`',
             ),
         ] = "",
         format: Annotated[
             Literal[FORMATS] | None,
-            Form(description="Of the result; else that of the photo"),
+            Form(description="Format of the result; by default that of the photo"),
             _FORMAT_SCHEMA,
         ] = None,
         longest_side: Annotated[
             int | None,
             Form(
                 ge=1,
-                description="The result has so many pixels a side at most; else as "
-                "many as the photo",
+                description="The most pixels on a side of the result; by default those "
+                "of the photo",
             ),
             _SIDE_SCHEMA,
         ] = None,
     ):
-        """Colorizes a photo, or several."""
+        """Colorizes one or several photos."""
         start = time.perf_counter()
         _refuse_unknown(request.query_params, await request.form(), FIELDS)
         options = {
@@ -196,7 +196,7 @@ def _add_api(app, store):
 
 
 _Fraction = Annotated[
-    float, Form(ge=0, le=1, description="Of the upright photo's width, or height")
+    float, Form(ge=0, le=1, description="Fraction of the upright width or height")
 ]
 _SetHints = Annotated[
     str, Form(description="Colors that are set already, as for /api/colorize")
@@ -208,9 +208,9 @@ def _add_suggestions(app, store):
         asyncio.Semaphore(1),
         {
             400: _describe_error("Not a photo, or a damaged one"),
-            413: _describe_error("Too large, in bytes or pixels"),
+            413: _describe_error("Too many bytes or pixels"),
             422: _describe_error(
-                "A wrong parameter, or a generator that suggests none"
+                "An invalid parameter, or a generator that suggests no colors"
             ),
         },
     )
@@ -235,7 +235,7 @@ def _add_suggestions(app, store):
         y: _Fraction,
         hints: _SetHints = "",
     ):
-        """Colors that are likely at a place: the automatic one, then by probability."""
+        """Likely colors of a place: the automatic one, then by probability."""
 
         def work(gray, hints):
             return store.queue.colorizer.suggest(gray, x, y, hints=hints)
@@ -255,7 +255,7 @@ def _add_suggestions(app, store):
         count: Annotated[int, Form(ge=1, le=MAX_VARIANTS)] = 4,
         hints: _SetHints = "",
     ):
-        """Other results that a photo could have, each as the hints that give it."""
+        """Plausible results for a photo, each as the hints that produce it."""
 
         def work(gray, hints):
             return store.queue.colorizer.find_variants(gray, count, hints)
@@ -269,7 +269,7 @@ def _add_state(app, store):
 
     @app.get("/api/about", tags=["state"])
     async def about():
-        """What the service takes: whether hints, and how much at a time."""
+        """What the service accepts: the most hints, formats and limits."""
         return {
             "hints": MAX_HINTS if store.queue.colorizer.takes_hints else 0,
             "suggestions": store.queue.colorizer.network.suggests,
@@ -282,12 +282,12 @@ def _add_state(app, store):
 
     @app.get("/health", tags=["state"])
     async def health():
-        """Whether the service is up, and how many photos it has to do."""
+        """Whether the service is up, and how many photos wait or are in progress."""
         return {"status": "ok", "queue": len(store.queue)}
 
     @app.get("/metrics", tags=["state"], response_class=Response)
     async def metrics():
-        """Figures for Prometheus."""
+        """Metrics for Prometheus."""
         return Response(generate_latest(store.registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -300,7 +300,7 @@ def _describe_error(description):
 
 
 def _add_docs(app):
-    # The same page that FastAPI has, with its scripts from this machine.
+    # FastAPI's own page loads its scripts from another host.
     scripts = Path(fastapi_offline.__file__).parent / "static"
     app.mount("/docs/scripts", StaticFiles(directory=scripts))
 
@@ -324,11 +324,11 @@ def _add_page(app):
 
 
 def _refuse_unknown(query, form, fields):
-    """Raises for a parameter that is misspelt, or not where it belongs."""
+    """Raises `RequestError` for unknown form fields and for any query parameter."""
     known = f"The fields of the form are {', '.join(fields)}."
     unknown = [name for name in form if name not in fields]
     if query:
-        reason = f"Nothing is taken from the query: {', '.join(query)}. {known}"
+        reason = f"Put no parameters into the query: {', '.join(query)}. {known}"
     elif unknown:
         reason = f"Unknown: {', '.join(unknown)}. {known}"
     else:
@@ -348,20 +348,20 @@ def _parse_hints(text, photos):
 
 
 def _submit(store, uploads, folder, options):
-    """Writes uploads into a folder, and submits them."""
+    """Writes uploads to a folder, and submits them to the queue."""
     folder.mkdir()
     photos = []
     for number, upload in enumerate(uploads):
         path = folder / f"{number}.upload"
         with open(path, "wb") as file:
             shutil.copyfileobj(upload.file, file, 2**20)
-        upload.file.close()  # frees the room that it takes
+        upload.file.close()  # frees its memory or disk space
         photos.append((path, upload.filename))
     return store.submit(photos, folder, **options)
 
 
 async def _wait_for(request, jobs):
-    """Waits until all photos are done; if the client has gone, gives them up."""
+    """Waits until all photos are done; cancels them if the client disconnects."""
     futures = [asyncio.wrap_future(job.task.future) for job in jobs if job.task]
     waiting = set(futures)
     try:
@@ -376,7 +376,7 @@ async def _wait_for(request, jobs):
 
 
 def _build_response(store, jobs, folder):
-    """Returns the response to a request whose photos are done."""
+    """Returns the response to a request with finished photos."""
     for job in jobs:
         store.finish(job)
     errors = [job.error for job in jobs if job.error]
@@ -393,7 +393,7 @@ def _build_response(store, jobs, folder):
 
 
 def _write_zip(path, results, reasons):
-    """Writes results, (name, path) of each, into a zip, with a report of reasons."""
+    """Writes results, each (name, path), to a zip, with a report of any reasons."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, result in results:
             archive.write(result, name)
@@ -402,11 +402,11 @@ def _write_zip(path, results, reasons):
 
 
 class _OpenFileResponse(Response):
-    """A file that is open: it has no name on the disk by the time it is sent."""
+    """Sends an open file, whose folder may be removed before."""
 
     def __init__(self, path):
-        self.file = open(path, "rb")  # closed when it has been sent
-        # Old clients, `curl -OJ` among them, know the first form alone.
+        self.file = open(path, "rb")  # closed after sending
+        # Some clients, such as `curl -OJ`, know only the first form of the name.
         plain = path.name.encode("ascii", "replace").decode().replace("?", "_")
         headers = {
             "Content-Length": str(path.stat().st_size),
@@ -442,7 +442,14 @@ async def _handle_http_error(request, error):
 
 
 def serve(colorizer, host="127.0.0.1", port=8000, limits=None):
-    """Runs the service until SIGTERM or Ctrl-C; what was accepted is finished."""
+    """Runs the service until SIGTERM or Ctrl-C; then finishes all accepted photos.
+
+    Args:
+        colorizer: a `Colorizer`.
+        host: the address to listen at.
+        port: the port to listen at.
+        limits: the `Limits`; by default `Limits()`.
+    """
     uvicorn.run(
         build_app(colorizer, limits),
         host=host,

@@ -1,4 +1,4 @@
-"""What stands between clients and the application, so that none can hold it up."""
+"""Protects the application from slow, large and invalid requests."""
 
 import asyncio
 import socket
@@ -12,18 +12,18 @@ from colorizer_tf.service.validation import RequestError
 
 MAX_CONNECTIONS = 500
 IDLE_SECONDS = 10
-# As nginx has it: a client did not wait for its response, or take it.
+# nginx's status for a client that left before its response was sent.
 CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER_SECONDS = 5
-# Of requests without photos.
+# The most bytes of a request without photos.
 MAX_OTHER_BYTES = 2**16
 COLORIZE, SUGGEST, VARIANTS = "/api/colorize", "/api/suggest", "/api/variants"
 _TAKE_PHOTOS = COLORIZE, SUGGEST, VARIANTS
 _STATE = "/api/about", "/health", "/metrics", "/docs", "/openapi.json"
 _ROUTES = *_TAKE_PHOTOS, *_STATE
 _FOLDERS = ("/static/", "/docs/scripts/")
-# The page has no script and no style but those in its own files, and asks this
-# service alone. /docs has some within the page.
+# The page loads scripts and styles only from its own files, and connects only to this
+# service. /docs also has scripts and styles inline.
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self' blob:; base-uri 'none'; form-action 'none'"
@@ -35,10 +35,10 @@ _DOCS_POLICY = (
 
 
 class IdleTimeoutProtocol(H11Protocol):
-    """HTTP, but a connection on which nothing is asked for long is closed.
+    """HTTP/1.1 that closes idle connections.
 
-    uvicorn itself waits for ever for the head of a first request, for the rest of
-    a body that nobody reads, and for a client that does not take its response.
+    uvicorn itself waits without limit in three cases: for the head of a first request,
+    for the rest of an unread body, and for a client that does not read its response.
     """
 
     def connection_made(self, transport):
@@ -47,7 +47,7 @@ class IdleTimeoutProtocol(H11Protocol):
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
-            # A small buffer of the kernel's: what a client takes is seen soon.
+            # With a small buffer in the kernel, a stalled client is noticed soon.
             transport.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDBUF, 2**17
             )
@@ -59,7 +59,7 @@ class IdleTimeoutProtocol(H11Protocol):
         super().connection_lost(error)
 
     def _check_idle(self, seen):
-        """Closes a connection on which nothing has moved since `seen`."""
+        """Closes a connection whose state has not changed since `seen`."""
         cycle = self.cycle
         over = cycle is None or cycle.response_complete or self.transport.is_closing()
         now = (cycle, self.transport.get_write_buffer_size()) if over else None
@@ -70,17 +70,20 @@ class IdleTimeoutProtocol(H11Protocol):
 
 
 class _SendTimeoutError(Exception):
-    """A client does not take its response."""
+    """A client does not read its response."""
 
 
 class LimitsMiddleware:
-    """Middleware that bounds what comes in, in bytes and time, and counts it.
+    """Middleware that limits requests in bytes and time, and counts them.
 
     Args:
-        app: what is protected.
-        limits: `Limits`.
-        requests: a Prometheus counter by route and status.
-        seconds: a histogram by route.
+        app: the ASGI application.
+        limits: the `Limits`.
+        requests: a Prometheus counter with the labels route and status.
+        seconds: a Prometheus histogram with the label route.
+
+    Attributes:
+        received: the bytes of all requests that are not yet answered.
     """
 
     def __init__(self, app, limits, requests, seconds):
@@ -94,7 +97,7 @@ class LimitsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # the server leaves the body out by itself
+        if scope["method"] == "HEAD":  # the server omits the body itself
             scope = {**scope, "method": "GET"}
         exchange = _Exchange(self, scope, receive, send)
         try:
@@ -110,7 +113,7 @@ class LimitsMiddleware:
             self.seconds.labels(route).observe(time.monotonic() - exchange.start)
 
     def _reject(self, scope):
-        """Returns the response to a request that is not even begun, or None."""
+        """Returns an error response for an invalid head of a request, else None."""
         path = scope["path"]
         if path not in ("/", *_ROUTES) and not path.startswith(_FOLDERS):
             return error_response(404, "not_found", "There is nothing here.")
@@ -133,7 +136,7 @@ class LimitsMiddleware:
 
 
 class _Exchange:
-    """One request and its response: their bytes and their time."""
+    """Counts the bytes and the time of one request and its response."""
 
     def __init__(self, middleware, scope, receive, send):
         self.middleware, self._receive, self._send = middleware, receive, send
@@ -144,7 +147,7 @@ class _Exchange:
         self.complete = False
 
     async def receive(self):
-        if self.complete:  # what comes now is that the client goes
+        if self.complete:  # the only message left is a disconnect
             return self._note_disconnect(await self._receive())
         limits = self.middleware.limits
         left = self.start + limits.upload_seconds - time.monotonic()
@@ -153,7 +156,7 @@ class _Exchange:
                 self._receive(), max(0, min(limits.stall_seconds, left))
             )
         except TimeoutError as error:
-            reason = "The request did not come in in time."
+            reason = "The request took too long to arrive."
             raise RequestError(408, "too_slow", reason) from error
         self._note_disconnect(message)
         size = len(message.get("body", b""))
@@ -164,7 +167,7 @@ class _Exchange:
             reason = self.middleware.too_large_detail(self.path)
             raise RequestError(413, "too_large", reason)
         if self.middleware.received > limits.received_bytes:
-            reason = "Too much is coming in; try again in a moment."
+            reason = "Too many bytes are arriving; try again in a moment."
             raise RequestError(503, "full", reason)
         return message
 
@@ -176,7 +179,7 @@ class _Exchange:
     async def send(self, message):
         if message["type"] == "http.response.start":
             self.status = self.status or message["status"]
-            # What came in is dealt with: a slow reader keeps nobody out.
+            # The request's bytes are processed: a slow reader must not block others.
             self.middleware.received -= self.received
             self.received = 0
             message["headers"] = [*message.get("headers", ()), *self._safety_headers()]
@@ -195,12 +198,12 @@ class _Exchange:
         yield b"x-content-type-options", b"nosniff"
         yield b"referrer-policy", b"no-referrer"
         if self.path == "/" or self.path.startswith("/static/"):
-            # A newer service is to have no older page: asked anew, sent if changed.
+            # Browsers revalidate the page, so that a new service gets its own page.
             yield b"cache-control", b"no-cache"
 
 
 def error_response(status, code, reason, headers=None):
-    """Returns an error as the service answers it, in JSON."""
+    """Returns an error as a response in JSON."""
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return JSONResponse({"reason": reason, "code": code}, status, headers)

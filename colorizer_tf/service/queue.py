@@ -1,4 +1,4 @@
-"""Photos of many clients through one network: a bounded queue, and batches."""
+"""A bounded queue that runs the photos of many clients through one network."""
 
 import logging
 import os
@@ -24,41 +24,43 @@ from colorizer_tf.service.validation import (
     unique_name,
 )
 
-# A lane has so many pixels at work at most, or one photo. Photos of more than half
-# of that have a lane of their own: all others go past them.
+# The most pixels in progress in a lane, unless a single photo has more. Photos with
+# more than half of them use a second lane, so that they do not hold up others.
 MAX_LANE_PIXELS = 2**26
-# While files are read and written, photos for the network gather for so long:
-# it is at its best with several.
+# The network is fastest with several photos. While files are read or written, it waits
+# this long for more.
 BATCH_DELAY_SECONDS = 0.03
-# So much of the disk is left free.
+# Uploads are refused if the disk has less free space.
 MIN_FREE_BYTES = 2**31
-# What could not be colorized, among several photos.
+# The file in a zip that names the photos that failed.
 REPORT = "report.txt"
 _log = logging.getLogger("uvicorn.error")
 
 
 class QueueFullError(Exception):
-    """The queue has no place for so many photos now."""
+    """The queue has no room for the photos."""
 
 
 class TaskCancelledError(Exception):
-    """Nobody waits for the photo any more."""
+    """The client no longer waits for the photo."""
 
 
 @dataclass(eq=False)
 class Task:
-    """A photo on its way through a `PhotoQueue`.
+    """A photo in a `PhotoQueue`.
 
     Attributes:
         photo: the file.
-        result: the file to be written, in the format of its extension.
-        size: the photo's (height, width), as its file says.
-        strength: as `pipeline.prepare` takes it.
-        hints: a list of `Hint`: colors that places of the photo have.
-        longest_side: the result has so many pixels a side at most; None for the
-            photo's own size.
-        future: of `result`, or of the error: `PhotoError` for a damaged
-            photo, `TaskCancelledError` or a cancelled future after `cancel`.
+        result: the file to write, in the format of its extension.
+        size: the photo's (height, width), as its file states.
+        strength: factor of the predicted color, not of the hints; 0 or more.
+        hints: a list of `Hint`.
+        longest_side: the most pixels on a side of the result; None for the photo's
+            own size.
+        future: its value is `result`. Its error is `PhotoError` for a damaged photo;
+            after `cancel`, it is cancelled, or its error is `TaskCancelledError`.
+        cancelled: whether `cancel` was called.
+        work: the photo in memory, a `pipeline.Photo`.
     """
 
     photo: Path
@@ -76,7 +78,7 @@ class Task:
         return self.size[0] * self.size[1]
 
     def cancel(self):
-        """Gives up the photo's place; a step that has begun is finished first."""
+        """Removes the photo from the queue; a step in progress is finished first."""
         self.cancelled = True
         self.future.cancel()
 
@@ -87,7 +89,7 @@ class Task:
 
 @dataclass
 class _Lane:
-    """Photos that start in the order in which they came."""
+    """Photos that start in the order of their arrival."""
 
     waiting: deque = field(default_factory=deque)
     pixels: int = 0
@@ -98,17 +100,17 @@ class _Lane:
 
 
 class PhotoQueue:
-    """Colorizes photo files that come from many threads, with one network.
+    """Colorizes photo files from many threads with one network.
 
-    Files are read and written in a few threads. Whatever has been read meanwhile
-    goes through the network together, as far as it shares one
-    `Colorizer.network_shape`; a photo that comes alone waits for no other.
+    A few threads read and write files. Photos that are ready at the same time and
+    share a `Colorizer.network_shape` pass through the network as a batch. A single
+    photo does not wait for others.
 
     Args:
         colorizer: a `Colorizer`.
-        max_photos: so many are waiting or at work at most.
-        max_pixels: so many pixels have these at most; a queue that is empty
-            takes a photo of any size.
+        max_photos: the most photos that wait or are in progress.
+        max_pixels: the most pixels of these photos; an empty queue accepts a photo of
+            any size.
     """
 
     def __init__(self, colorizer, max_photos=64, max_pixels=2**28):
@@ -128,10 +130,10 @@ class PhotoQueue:
         return self._photos
 
     def submit(self, tasks):
-        """Takes all of these tasks, or none.
+        """Accepts all of a list of tasks, or none.
 
         Raises:
-            QueueFullError: there is no place for them, or the queue is closed.
+            QueueFullError: the queue has no room for them, or it is closed.
         """
         pixels = sum(task.pixels for task in tasks)
         with self._changed:
@@ -150,7 +152,7 @@ class PhotoQueue:
             self._start_waiting()
 
     def close(self):
-        """Finishes what was accepted, and takes no more."""
+        """Finishes all accepted photos, and accepts no more."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: not self._photos)
@@ -178,7 +180,7 @@ class PhotoQueue:
             while lane.waiting and lane.has_room():
                 task = lane.waiting.popleft()
                 lane.pixels += task.pixels
-                # One that was cancelled meanwhile gives its pixels back by itself.
+                # A cancelled task returns its pixels through `_release`.
                 if task.future.set_running_or_notify_cancel():
                     self._start(self._read, task)
 
@@ -192,7 +194,7 @@ class PhotoQueue:
             if task.cancelled:
                 raise TaskCancelledError
             step(task)
-        except Exception as error:  # belongs to whoever waits for this photo
+        except Exception as error:  # the thread that waits for the photo raises it
             task.fail(error)
         with self._changed:
             self._busy -= 1
@@ -201,7 +203,7 @@ class PhotoQueue:
     def _read(self, task):
         source = scale_down(read_gray(task.photo), task.longest_side)
         task.work = prepare(self.colorizer, source, task.strength, task.hints)
-        if task.work.chroma is not None:  # the network has no say in it
+        if task.work.chroma is not None:  # gray, without the network
             self._start(self._write, task)
             return
         with self._changed:
@@ -211,7 +213,7 @@ class PhotoQueue:
         while batch := self._next_batch():
             try:
                 predict(self.colorizer, [task.work for task in batch])
-            except Exception as error:  # the network must live on for all others
+            except Exception as error:  # this thread must survive for other photos
                 for task in batch:
                     task.fail(error)
                 continue
@@ -219,7 +221,7 @@ class PhotoQueue:
                 self._start(self._write, task)
 
     def _next_batch(self):
-        """Waits for photos and returns those that fit the first; [] at the end."""
+        """Waits for photos; returns those with the first one's shape, [] at the end."""
 
         def shape(task):
             return self.colorizer.network_shape(*task.work.luma.shape)
@@ -240,14 +242,14 @@ class PhotoQueue:
     def _write(self, task):
         try:
             task.work.write(task.result)
-        except PhotoError as error:  # not the photo's fault, which has been read
+        except PhotoError as error:  # the photo was read, so it is not damaged
             raise OSError(f"{type(error.__cause__).__name__} in writing") from error
         task.work = None
         task.future.set_result(task.result)
 
 
 def scale_down(photo, longest_side):
-    """Returns a `GrayPhoto` with so many pixels a side at most."""
+    """Returns a `GrayPhoto` scaled down to a longest side; None keeps its size."""
     height, width = photo.gray.shape
     scale = (longest_side or max(height, width)) / max(height, width)
     if scale >= 1:
@@ -265,9 +267,9 @@ class Job:
     """One photo of a request.
 
     Attributes:
-        photo: its name, as reasons call it.
-        name: of the result, safe as the name of a file.
-        task: in the queue; None if the photo was not taken.
+        photo: its name in error messages.
+        name: the result's name, safe as the name of a file.
+        task: its `Task` in the queue; None if the photo was refused.
         error: why there is no result.
     """
 
@@ -278,16 +280,17 @@ class Job:
 
 
 class JobStore:
-    """Takes photos from clients, and tells what became of them.
+    """Accepts photos from clients, and reports their outcomes.
 
     Args:
         colorizer: a `Colorizer`.
-        limits: `Limits`.
+        limits: the `Limits`.
 
     Attributes:
-        folder: a temporary folder, all that is ever written lies in it.
+        folder: the temporary folder of all written files.
         queue: the `PhotoQueue`.
-        registry: of the figures for Prometheus.
+        registry: the Prometheus registry of all metrics.
+        photos: the Prometheus counter of photos by outcome.
     """
 
     def __init__(self, colorizer, limits):
@@ -307,7 +310,7 @@ class JobStore:
         )
         Gauge(
             "colorizer_queue_photos",
-            "Photos waiting or at work",
+            "Photos waiting or in progress",
             registry=self.registry,
         ).set_function(lambda: len(self.queue))
 
@@ -317,20 +320,20 @@ class JobStore:
         self._temporary.cleanup()
 
     def submit(self, photos, folder, photo_format=None, **options):
-        """Looks at photo files and puts those that are photos into the queue.
+        """Checks files and puts the valid photos into the queue.
 
         Args:
-            photos: (path, name) of each; the name is the client's.
-            folder: where the results go.
-            photo_format: of the results; by default that of each photo.
-            **options: strength, hints and longest_side, as `Task` has them.
+            photos: a list of (path, name), where the name is the client's.
+            folder: the folder for the results.
+            photo_format: of the results, such as "jpg"; by default that of each photo.
+            **options: strength, hints and longest_side, as in `Task`.
 
         Returns:
-            A `Job` for each photo.
+            A list with a `Job` for each photo.
 
         Raises:
-            RequestError: the queue is full, these are too many, or there are hints
-                and the generator takes none.
+            RequestError: there are too many photos, the queue or the disk is full, or
+                the generator takes no hints.
         """
         if len(photos) > self.limits.photos:
             reason = f"At most {self.limits.photos} photos at a time."
@@ -365,14 +368,14 @@ class JobStore:
         return jobs
 
     def look_at(self, upload, work):
-        """Returns what a function says of a client's photo.
+        """Returns the result of a function of a client's photo.
 
         Args:
             upload: a `fastapi.UploadFile`.
-            work: takes the gray photo, uint8 or uint16 (H, W).
+            work: a function of the gray photo, uint8 or uint16 (H, W).
 
         Raises:
-            RequestError: it is no photo, a damaged one, or too large.
+            RequestError: the file is no photo, is damaged, or is too large.
         """
         name = safe_name(upload.filename)
         with tempfile.NamedTemporaryFile(dir=self.folder) as file:
@@ -386,7 +389,7 @@ class JobStore:
         return work(gray)
 
     def finish(self, job):
-        """Notes in a job, whose task is done, why there is no result."""
+        """Sets the error of a job whose task is done, and counts its outcome."""
         error = None
         if job.task:
             cancelled = job.task.future.cancelled()

@@ -1,4 +1,4 @@
-"""What is taken from clients, and what an uploaded file is, before it does harm."""
+"""Limits for clients, and checks of uploaded files before they are read."""
 
 import os
 import struct
@@ -10,13 +10,13 @@ from starlette.exceptions import HTTPException
 
 from colorizer_tf.photos import PhotoError, PhotoTooLargeError, open_photo
 
-# The longest side that a format can hold.
+# The longest side that a format can hold, in pixels.
 MAX_SIDE = {".jpg": 65500, ".webp": 16383}
 
-# Strips or tiles of a TIFF: Pillow makes a Python number of each as it opens one.
+# The most strips or tiles of a TIFF: Pillow makes a Python number for each.
 MAX_STRIPS = 2**17
-# Pixels times scans of a JPEG, which is some 40 seconds: each scan of a progressive
-# one is a pass over all pixels.
+# The most pixels times scans of a JPEG, some 40 seconds: each scan of a progressive
+# JPEG is a pass over all pixels.
 MAX_SCANNED_PIXELS = 2**36
 _EXTENSIONS = {
     "BMP": ".bmp",
@@ -25,25 +25,26 @@ _EXTENSIONS = {
     "TIFF": ".tif",
     "WEBP": ".webp",
 }
-# Of a TIFF, plain and big: where its first directory's place stands, and as what;
-# the number of entries; and of an entry, the tag, the type and the count.
+# Layouts of TIFF (version 42) and BigTIFF (43), for `struct`: position and format of
+# the first directory's offset; format of the number of entries; format of an entry's
+# tag, type and count.
 _TIFF_LAYOUTS = {42: (4, "I", "H", "HHI4x"), 43: (8, "Q", "Q", "HHQ8x")}
 _STRIP_TAGS = (273, 279, 324, 325)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes; sizes are in bytes.
+    """The limits of the service.
 
     Attributes:
-        photo_bytes: of one photo.
-        photos: in one request.
-        request_bytes: of a request as a whole.
-        received_bytes: of all requests under way together.
-        queue_photos: waiting or at work.
-        stall_seconds: without a byte from a client, or to it.
-        upload_seconds: for a request to come in.
-        response_seconds: for all of it, until the response has been taken.
+        photo_bytes: bytes of one photo.
+        photos: photos in one request.
+        request_bytes: bytes of a whole request.
+        received_bytes: bytes of all requests that are not yet answered.
+        queue_photos: photos that wait or are in progress.
+        stall_seconds: time without a byte from a client, or to it.
+        upload_seconds: time for a request to arrive.
+        response_seconds: time from the start of a request to the end of its response.
     """
 
     photo_bytes: int = 2**26
@@ -57,10 +58,10 @@ class Limits:
 
 
 class RequestError(HTTPException):
-    """Why a photo, or a request as a whole, gives no result.
+    """The error of a photo or of a whole request.
 
     Attributes:
-        status_code: of HTTP.
+        status_code: the HTTP status.
         code: a word for programs, such as "not_a_photo", "damaged", "too_large",
             "too_many_pixels", "too_many_photos", "wrong_format", "wrong_hints",
             "wrong_field", "full" or "failed".
@@ -73,20 +74,20 @@ class RequestError(HTTPException):
 
 
 def check_photo(path, name, photo_format, longest_side, limits):
-    """Looks whether a client's file is a photo that the service takes.
+    """Checks that a client's file is a photo within the limits.
 
     Args:
         path: the file.
-        name: what the reason calls it.
-        photo_format: of the result; by default that of the photo.
-        longest_side: of the result; None for that of the photo.
-        limits: `Limits`.
+        name: its name in error messages.
+        photo_format: of the result, such as "jpg"; None for that of the photo.
+        longest_side: of the result, in pixels; None for that of the photo.
+        limits: the `Limits`.
 
     Returns:
         The extension of the result, and the (height, width) of the photo.
 
     Raises:
-        RequestError: it is not.
+        RequestError: the file is no photo or exceeds a limit.
     """
     if os.path.getsize(path) > limits.photo_bytes:
         reason = f"{name} is too large: at most {limits.photo_bytes / 2**20:.0f} MB."
@@ -98,8 +99,8 @@ def check_photo(path, name, photo_format, longest_side, limits):
         raise RequestError(413, "too_many_pixels", reason) from error
     except PhotoError as error:
         reason = (
-            f"{name} is not a photo that can be read here: JPEG, PNG, TIFF, WebP and "
-            "BMP are."
+            f"{name} is not a photo that can be read here. Use JPEG, PNG, TIFF, WebP "
+            "or BMP."
         )
         raise RequestError(400, "not_a_photo", reason) from error
     if photo_format:
@@ -115,20 +116,20 @@ def check_photo(path, name, photo_format, longest_side, limits):
 
 
 def validate_photo(path):
-    """Returns what a photo is by its content, whatever its name says.
+    """Finds format and size of a photo by its content, whatever its name is.
 
     Returns:
-        The extension of its format, one of `EXTENSIONS`, and its (height, width),
-        not turned.
+        The extension of its format, one of `files.EXTENSIONS`, and its stored (height,
+        width), before any rotation by EXIF.
 
     Raises:
-        PhotoError: as `photo_size`, for a format without such an extension, and for
-            what is made to take hours or gigabytes to read.
+        PhotoError: as `photos.open_photo`; or the file has so many strips or scans that
+            reading it takes hours or gigabytes.
     """
     if _count_strips(path) > MAX_STRIPS:
         raise PhotoError(f"{path} cannot be read as a photo: it has too many strips")
     with open_photo(path, tuple(_EXTENSIONS)) as image:
-        # A phone's JPEG of several pictures opens as MPO.
+        # A JPEG that holds several pictures, as phones write it, opens as MPO.
         extension = _EXTENSIONS.get(image.format, ".jpg")
         size = image.height, image.width
     if (
@@ -147,7 +148,7 @@ def _count_scans(path):
 
 
 def _count_strips(path):
-    """The length of a TIFF's longest table of strips or tiles; 0 for other files."""
+    """Returns the most strips or tiles in a TIFF's tables; 0 for other files."""
     with open(path, "rb") as file:
         head = file.read(16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -161,14 +162,14 @@ def _count_strips(path):
             (entries,) = number.unpack(file.read(number.size))
             tags = [entry.unpack(file.read(entry.size)) for _ in range(entries)]
         except (KeyError, struct.error, OSError, OverflowError):
-            return 0  # no TIFF that can be opened
+            return 0  # no valid TIFF
     return max((count for tag, _, count in tags if tag in _STRIP_TAGS), default=0)
 
 
 def safe_name(name, extension=None):
-    """Returns a client's name of a file as one that is safe in any folder.
+    """Returns a file name that is safe in any folder, from a client's name.
 
-    "../a b.jpeg" gives "a b.jpeg", and "a b.png" for the extension ".png".
+    "../a b.jpeg" gives "a b.jpeg"; with the extension ".png", it gives "a b.png".
     """
     name = (name or "").replace("\\", "/").split("/")[-1]
     name = "".join(
@@ -190,7 +191,7 @@ def result_name(name, extension):
 
 
 def unique_name(name, taken):
-    """Returns the name, with a number if it is in `taken`, and adds it there."""
+    """Returns a name, numbered if the set `taken` holds it, and adds it to the set."""
     path, number = Path(name), 1
     while name.casefold() in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""How training photos are varied: cut, stretched, toned, and given hints."""
+"""Augments training photos: cuts, stretches, tones and hints."""
 
 import cv2
 import numpy as np
@@ -17,16 +17,16 @@ HINTED_SHARE = 0.6
 
 
 def central_square(photo, image_size):
-    """The centre of a photo whose shorter side has `image_size` pixels."""
+    """Returns the center of a photo whose shorter side has `image_size` pixels."""
     top, left = ((side - image_size) // 2 for side in photo.shape[:2])
     return photo[top : top + image_size, left : left + image_size]
 
 
 def random_square(photo, image_size, rng):
-    """A square of a photo, scaled to `image_size`.
+    """Cuts a random square from a photo and scales it to `image_size`.
 
-    Its side is between the photo's shorter side and half of that, but has
-    four fifths of `image_size` in pixels or more: less would be blurred.
+    Its side is between half of the photo's shorter side and all of it. To avoid blur,
+    the side has at least four fifths of `image_size` in pixels.
     """
     longest = min(photo.shape[:2])
     shortest = min(longest, max(longest // ZOOM, round(SHARPNESS * image_size)))
@@ -35,10 +35,10 @@ def random_square(photo, image_size, rng):
 
 
 def random_stretched_square(photo, image_size, rng):
-    """A part of a photo, scaled to a square of `image_size`.
+    """Cuts a random rectangle from a photo and scales it to a square of `image_size`.
 
-    Its sides are around two fifths of the photo's shorter side or more, and one of
-    them is longer than the other by up to a quarter or so.
+    Its sides are about two fifths of the photo's shorter side, or more. One side is
+    longer than the other by up to about a quarter.
     """
     side = min(photo.shape[:2]) * rng.uniform(STRONG_ZOOM, 1)
     height, width = _stretch(side, STRETCH, photo.shape[:2], rng)
@@ -46,7 +46,7 @@ def random_stretched_square(photo, image_size, rng):
 
 
 def _stretch(side, stretch, most, rng):
-    """Returns a height and a width, at most `most`, about `side` each."""
+    """Returns a random height and width of about `side`, at most `most`."""
     half = rng.uniform(-stretch, stretch) / 2
     return np.minimum(np.round(side * np.exp([half, -half])).astype(int), most)
 
@@ -61,10 +61,11 @@ def _random_cut(photo, height, width, image_size, rng):
 
 
 def paste_rectangle(square, other, rng):
-    """A square with a tenth to half of it from another one, at the same place.
+    """Returns a square with a rectangle of another square at the same place.
 
-    Yun et al., "CutMix: regularization strategy to train strong classifiers with
-    localizable features" (2019).
+    The rectangle covers about a tenth to half of the square. Yun et al., "CutMix:
+    regularization strategy to train strong classifiers with localizable features"
+    (2019).
     """
     size = len(square)
     side = size * np.sqrt(rng.uniform(0.1, 0.5))
@@ -77,7 +78,10 @@ def paste_rectangle(square, other, rng):
 
 
 def random_tone(rng):
-    """Gamma, black and white level; every other time those of the photo itself."""
+    """Returns a random gamma, black level and white level, float32 (3,).
+
+    With a probability of one half, they leave the photo as it is.
+    """
     if rng.random() < 0.5:
         return KEEP_TONE
     gamma = np.exp(rng.normal(0, 0.3))
@@ -85,11 +89,14 @@ def random_tone(rng):
 
 
 def apply_tone(color, tone):
-    """Gives photos another luma, and keeps their chroma where there is room.
+    """Changes the luma of photos, and keeps their chroma as far as the gamut allows.
 
     Args:
         color: RGB in [0, 1], (B, H, W, 3).
-        tone: gamma, black and white level of each, (B, 3).
+        tone: gamma, black level and white level of each photo, (B, 3).
+
+    Returns:
+        RGB in [0, 1], (B, H, W, 3).
     """
     gamma, black, white = tf.split(tone[:, None, None, :], 3, axis=-1)
     luma = black + (white - black) * rgb_to_luma(color) ** gamma
@@ -97,12 +104,13 @@ def apply_tone(color, tone):
 
 
 def random_mask(cells, rng):
-    """Which cells of a training photo have a hint.
+    """Draws the cells of a training photo that have a hint.
 
-    Two fifths of the photos have none, the others 1 to 100, most of them few.
+    Two fifths of the photos have no hints, the others 1 to 100. The logarithm of their
+    number is uniform.
 
     Returns:
-        float32 (cells, cells, 1), 1 or 0.
+        1 for a cell with a hint, else 0; float32 (cells, cells, 1).
     """
     mask = np.zeros(cells * cells, np.float32)
     if rng.random() < HINTED_SHARE:
@@ -112,13 +120,14 @@ def random_mask(cells, rng):
 
 
 def reveal_chroma(color, mask):
-    """Hints of the real colors: 1 and a cell's mean chroma where the mask is 1.
+    """Returns hints of the real colors in the cells of a mask.
 
     Args:
         color: RGB in [0, 1], (B, H, W, 3).
         mask: 1 or 0, (B, H / 4, W / 4, 1).
 
     Returns:
+        1 and the mean (Cb, Cr) of a cell where the mask is 1, else zeros;
         (B, H / 4, W / 4, 3).
     """
     chroma = tf.nn.avg_pool2d(rgb_to_chroma(color), HINT_STRIDE, HINT_STRIDE, "VALID")

@@ -1,9 +1,9 @@
-"""A trained generator as one ONNX graph, for browsers: from luma to what paints it.
+"""Exports a trained generator for browsers, as one ONNX graph.
 
-The graph holds all that lies between a photo's luma, as the network sees it, and the
-slope and offset that `painting` paints with: hints to grid, filling up to the stride,
-the network, the correction at hints, strength, and the fit along the luma. It is the
-arithmetic of `hints`, `colorizer` and `painting`, in `keras.ops`.
+The graph maps a photo's luma, at the network's size, to the slope and offset that
+`painting` uses. It encodes hints, pads to the stride, runs the network, corrects
+chroma at hints, applies the strength, and fits chroma to luma. It repeats the
+arithmetic of `hints`, `colorizer` and `painting` in `keras.ops`.
 """
 
 import os
@@ -37,8 +37,8 @@ from colorizer_tf.painting import CHROMA_SUBSAMPLING, EPSILON, SIGMA
 from colorizer_tf.training import keras, tf
 
 OPSET = 17
-FAR = 1e6  # as no two cells are
-# (down, right) of the cells around one.
+FAR = 1e6  # more than any distance of two cells
+# (down, right) of the eight cells around a cell.
 NEIGHBORS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
 SCALES = np.linspace(0, 2, 65, dtype=np.float32)
 RGB_TO_XYZ = np.float32(
@@ -48,26 +48,26 @@ RGB_TO_XYZ = np.float32(
         [0.019334, 0.119193, 0.950227],
     ]
 )
-# Of the file; and weights of fewer numbers stay as they are.
+# The size of the file; arrays of fewer weights stay in 32 bits.
 MAX_BYTES, LEAST = 7_900_000, 1024
 
 
 class BrowserGraph(keras.Model):
-    """A generator with what comes before and after it.
+    """A generator with the steps before and after it.
 
-    Called with a list of tensors, it returns slope and offset of (Cb, Cr), float32
-    (4, h', w'), as `painting.fit_chroma` does:
+    It maps a list of three tensors to slope and offset of (Cb, Cr), float32
+    (4, h', w'); see `painting.fit_chroma`:
 
     - luma: float32 (h, w), in [0, 1].
-    - hints: float32 (n, 5), n at least 1: x, y, and red, green and blue in [0, 1]. A
-      row with an x below 0 is none.
-    - strength: float32 (1,), of the color that is predicted.
+    - hints: float32 (n, 5), n at least 1: x, y, and red, green and blue, in [0, 1].
+      Rows with an x below 0 are ignored.
+    - strength: float32 (1,), the factor of the predicted color.
 
     Args:
         generator: a functional Keras model; see `Colorizer`.
 
     Raises:
-        ExportError: it takes photos of one size alone.
+        ExportError: the generator takes photos of one size alone.
     """
 
     def __init__(self, generator):
@@ -75,7 +75,7 @@ class BrowserGraph(keras.Model):
         shapes = input_shapes(generator)
         if all(shapes[0][1:3]):
             raise ExportError("The generator takes photos of one size alone.")
-        # Without the output `likely`, if there is one.
+        # A browser needs no output `likely`.
         self.generator = keras.Model(generator.inputs, generator.outputs[0])
         self.takes_hints = len(shapes) == 2
         self.stride = find_stride(generator)
@@ -95,7 +95,7 @@ class BrowserGraph(keras.Model):
         told = ops.concatenate([ops.ones_like(hinted[:, :1]), hinted], axis=1)
         grid = ops.reshape(ops.transpose(place) @ told, (*_cells(luma), 3))
         grid = _fill(grid, _cells(padded))
-        # What the network makes without hints is asked for where it counts.
+        # `scale_chroma` needs the prediction without hints only in this case.
         twice = (ops.max(place) > 0) & (strength != 1)
         photos = ops.arange(1 + ops.cast(twice, "int32"))
         grids = ops.take(ops.stack([grid, ops.zeros_like(grid)]), photos, axis=0)
@@ -105,18 +105,22 @@ class BrowserGraph(keras.Model):
         return scale_chroma(chroma, near, predicted[-1], strength)
 
     def _run(self, lumas, grids):
-        """The network's (Cb, Cr), (B, 2, H, W), of photos of its own size."""
+        """Returns (Cb, Cr), (B, 2, H, W), of photos of the network's size."""
         gray = lumas[..., None]
         rgb = self.generator([gray, grids] if self.takes_hints else [gray])
         return ops.transpose(rgb_to_chroma(rgb), (0, 3, 1, 2))
 
 
 def encode_hints(hints, luma):
-    """Returns which cell a hint is in, and what its color is there.
+    """Returns the cell and the chroma of each hint; see `hints.encode_hints`.
+
+    Args:
+        hints: as for `BrowserGraph`, (n, 5).
+        luma: (h, w).
 
     Returns:
-        One-hot (n, cells), 0 throughout for none, and for one whose cell has a later
-        one; and (Cb, Cr), (n, 2).
+        The cell, one-hot (n, cells), and (Cb, Cr), (n, 2). The one-hot row is 0 for an
+        ignored hint, and for a hint with a later hint in its cell.
     """
     height, width = _size(luma)
     rows, columns = _cells(luma)
@@ -138,13 +142,13 @@ def encode_hints(hints, luma):
 
 
 def _fit_to_luma(rgb, luma):
-    """See `hints._fit_to_luma`: of colors (n, 3), at lumas (n, 1)."""
+    """See `hints._fit_to_luma`; for colors (n, 3), at lumas (n, 1)."""
     chroma = rgb_to_chroma(rgb)
     tried = join_luma_chroma(
         ops.repeat(luma[:, None], len(SCALES), axis=1),
         SCALES[:, None] * chroma[:, None],
     )
-    # Where there is no room for more, it stays as it is.
+    # A running maximum: at the edge of the gamut, a larger scale changes nothing.
     earlier = np.tri(len(SCALES), dtype=np.float32)
     reached = ops.max(_perceived_chroma(tried)[:, None] * earlier, axis=2)
     wanted = _perceived_chroma(rgb)[:, None]
@@ -158,7 +162,7 @@ def _fit_to_luma(rgb, luma):
 
 
 def _perceived_chroma(rgb):
-    """The CIE chroma of sRGB colors, (..., 3)."""
+    """Returns the CIE chroma of sRGB colors, (..., 3)."""
     linear = ops.where(
         rgb > 0.04045,
         ((ops.maximum(rgb, 0.04045) + 0.055) / 1.055) ** 2.4,
@@ -180,11 +184,11 @@ def correct_chroma(chroma, place, hinted, luma):
 
     Args:
         chroma: (2, h, w).
-        place, hinted: as `encode_hints` returns them.
+        place, hinted: as from `encode_hints`.
         luma: (h, w).
 
     Returns:
-        Chroma, (2, h, w), and how near each pixel is to a hint, (h, w).
+        Chroma, (2, h, w), and the nearness of each pixel to a hint, (h, w).
     """
     (height, width), (rows, columns) = _size(luma), _cells(luma)
 
@@ -208,10 +212,9 @@ def correct_chroma(chroma, place, hinted, luma):
 
 
 def _measure(place, luma):
-    """The distance from each cell to each hint along the photo, (cells, n).
+    """Returns the distance from each cell to each hint along the photo, (cells, n).
 
-    It is exact up to 4 * REACH: no step is shorter than 1, so that so many steps get
-    there.
+    No step is shorter than 1, so 4 * REACH steps give exact distances up to 4 * REACH.
     """
     rows, columns = _size(luma)
     levels = ops.reshape(luma, (-1,))
@@ -235,7 +238,7 @@ def _measure(place, luma):
 
 
 def scale_chroma(chroma, near, own, strength):
-    """See `hints.scale_chroma`; planes come first."""
+    """See `hints.scale_chroma`; chroma is (2, h, w)."""
 
     def length(chroma):
         return ops.sqrt(ops.sum(chroma**2, axis=0))
@@ -247,7 +250,7 @@ def scale_chroma(chroma, near, own, strength):
 
 
 def fit_chroma(luma, chroma):
-    """See `painting.fit_chroma`; planes come first."""
+    """See `painting.fit_chroma`; chroma, slope and offset are (2, h, w)."""
     size = _size(luma)
     quarter = [ops.maximum(1, side // CHROMA_SUBSAMPLING) for side in size]
     half = [_divide_up(side, 2) for side in size]
@@ -278,7 +281,7 @@ def _size(planes):
 
 
 def _divide_up(side, by):
-    # Not -(-side // by): ONNX rounds towards 0.
+    # -(-side // by) would be wrong in ONNX, which rounds towards 0.
     return (side + by - 1) // by
 
 
@@ -287,12 +290,12 @@ def _cells(luma):
 
 
 def _apply(planes, down, across):
-    """Brings planes, (..., h, w), to another size, by a matrix for each direction."""
+    """Resizes planes, (..., h, w), with a matrix for each direction."""
     return down @ (planes @ ops.transpose(across))
 
 
 def _area(new, old):
-    """The matrix of OpenCV's INTER_AREA, (new, old), for sizes that are smaller."""
+    """Returns the matrix of OpenCV's INTER_AREA, (new, old), with new <= old."""
     scale = ops.cast(old, "float32") / ops.cast(new, "float32")
     start = scale * ops.cast(ops.arange(new), "float32")[:, None]
     pixel = ops.cast(ops.arange(old), "float32")
@@ -301,7 +304,7 @@ def _area(new, old):
 
 
 def _linear(new, old):
-    """The matrix of OpenCV's INTER_LINEAR, (new, old)."""
+    """Returns the matrix of OpenCV's INTER_LINEAR, (new, old)."""
     scale = ops.cast(old, "float32") / ops.cast(new, "float32")
     place = (ops.cast(ops.arange(new), "float32") + 0.5) * scale - 0.5
     place = ops.clip(place, 0, ops.cast(old - 1, "float32"))[:, None]
@@ -309,7 +312,7 @@ def _linear(new, old):
 
 
 def _blur(side):
-    """The matrix of a Gaussian over three pixels, mirrored at the edge pixel."""
+    """Returns the matrix of a Gaussian over 3 pixels, as OpenCV's with SIGMA."""
     near = float(np.exp(-0.5 / SIGMA**2))
     at = ops.arange(side)
     before = ops.minimum(ops.abs(at - 1), side - 1)
@@ -321,7 +324,7 @@ def _blur(side):
 
 
 def _mean_of_cells(side):
-    """The matrix of the means over cells, the last of which may be smaller."""
+    """Returns the matrix of the means over cells; the last cell may be smaller."""
     cell = ops.arange(side) // HINT_STRIDE
     within = ops.arange(_divide_up(side, HINT_STRIDE))[:, None] == cell
     within = ops.cast(within, "float32")
@@ -329,7 +332,7 @@ def _mean_of_cells(side):
 
 
 def _pad(luma, stride):
-    """Fills up by mirroring the edge; see `Colorizer.predict_chroma`."""
+    """See `Colorizer._pad`."""
     for axis, side in enumerate(_size(luma)):
         at = ops.arange(stride * _divide_up(side, stride)) % (2 * side)
         luma = ops.take(luma, ops.minimum(at, 2 * side - 1 - at), axis=axis)
@@ -337,7 +340,7 @@ def _pad(luma, stride):
 
 
 def _fill(grid, cells):
-    """Fills a grid, (h, w, c), up with zeros."""
+    """Pads a grid, (h, w, c), with zeros."""
     for axis, size in enumerate(cells):
         old = ops.shape(grid)[axis]
         at = ops.arange(size)
@@ -350,21 +353,21 @@ def _fill(grid, cells):
 
 
 def export_for_browsers(generator, path, source=""):
-    """Writes a generator as the ONNX graph that the page computes with.
+    """Writes a generator as the ONNX graph of the page.
 
-    Weights are stored in 8 bits, with a scale for each output channel.
+    Large weights have 8 bits, with a scale for each output channel.
 
     Args:
         generator: a functional Keras model; see `Colorizer`.
-        path: the `.onnx` file, which is there as a whole or not at all.
-        source: the SHA-256 of the `.keras` file that holds the generator.
+        path: the `.onnx` file. It is written completely or not at all.
+        source: the SHA-256 of the generator's `.keras` file.
 
     Raises:
         ExportError: the generator cannot be exported.
         ModuleNotFoundError: `onnx` or `tf2onnx` is not installed.
     """
     import onnx
-    import tf2onnx  # noqa: F401  its absence is no fault of the generator
+    import tf2onnx  # noqa: F401  without it, the error must not be an ExportError
 
     path = Path(path)
     graph = BrowserGraph(generator)
@@ -375,7 +378,7 @@ def export_for_browsers(generator, path, source=""):
         file = str(Path(folder) / path.name)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # tf2onnx knows an older NumPy
+                warnings.simplefilter("ignore")  # tf2onnx was made for an older NumPy
                 graph.export(
                     file,
                     format="onnx",
@@ -385,7 +388,7 @@ def export_for_browsers(generator, path, source=""):
                 )
             model = onnx.load(file)
             unknown = {x.name for x in model.graph.input} - shapes.keys()
-            if unknown:  # a tensor that is no constant of its graph
+            if unknown:  # the model uses a tensor that is not a constant of its graph
                 raise ValueError(f"its graph asks for {', '.join(sorted(unknown))}")
         except Exception as error:  # a model may fail in any way
             raise ExportError(f"The generator cannot be exported: {error}") from error
@@ -407,10 +410,10 @@ def _name_output(graph, name):
 
 
 def _quantize(model):
-    """Stores weights in 8 bits, with a scale for each output channel, or in 16.
+    """Stores weights in 8 bits, with a scale for each output channel, or in 16 bits.
 
-    The engine brings them back to 32 as it loads them. The smaller ones have 16 bits,
-    as many as there is room for: they are the first and the last layers.
+    The engine converts them to 32 bits as it loads them. The smallest arrays get 16
+    bits, as far as `MAX_BYTES` allows. They belong to the first and last layers.
     """
     from onnx import helper, numpy_helper
 
@@ -454,7 +457,7 @@ def _quantize(model):
 
 
 def _fold_shapes(graph):
-    """Takes out weights of which nothing but the shape is asked for."""
+    """Removes weights of which the graph uses only the shape."""
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -469,10 +472,16 @@ def _fold_shapes(graph):
 
 
 def export_beside(path):
-    """Exports a `.keras` file for browsers, so that `colorizer-tf site` need not.
+    """Exports a `.keras` file to the `.onnx` file beside it, for `colorizer-tf site`.
+
+    Args:
+        path: the `.keras` file.
 
     Returns:
-        The path of the `.onnx` file beside it.
+        The path of the `.onnx` file.
+
+    Raises:
+        ExportError, ModuleNotFoundError: as for `export_for_browsers`.
     """
     path = Path(path)
     export = path.with_suffix(".onnx")

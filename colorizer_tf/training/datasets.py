@@ -1,8 +1,10 @@
-"""From photo files to training pairs: the split, and the tf.data pipeline."""
+"""Makes training pairs from photo files, with tf.data."""
 
 import hashlib
 import itertools
+import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,49 +32,63 @@ CACHE_BYTES = 3 * 2**30
 
 
 def make_dataset(
-    photos,
-    image_size=128,
-    batch_size=64,
-    training=False,
-    seed=0,
-    first_epoch=0,
-    hints=False,
-    strong=False,
-    strategy=None,
-):
-    """Builds a `tf.data.Dataset` of (gray, color) pairs.
+    photos: Iterable[str | os.PathLike],
+    image_size: int = 128,
+    batch_size: int = 64,
+    training: bool = False,
+    seed: int = 0,
+    first_epoch: int = 0,
+    hints: bool = False,
+    strong: bool = False,
+    strategy: tf.distribute.Strategy | None = None,
+) -> tf.data.Dataset:
+    """Builds a dataset of (gray, color) pairs from photos.
 
-    In training, each photo gives a random square of it, up to twice smaller than
-    its shorter side where it is large enough, and randomly mirrored; half of them
-    are made paler, darker or harder, as old prints are, with the chroma they had;
-    and every epoch is shuffled anew. All of this depends on `seed` and the number
-    of the epoch alone. Otherwise the order is that of `photos`, and each gives
-    its central square. A photo that cannot be read is named in a warning, and
-    the next one that can takes its place: the number of pairs stays.
+    Without `training`, each photo gives its central square, in the order of `photos`.
+    In training:
+
+    - Every epoch has a new order.
+    - Each photo gives a random square, randomly mirrored. Its side is half of the
+      photo's shorter side or more, and at least four fifths of `image_size`.
+    - Half of the squares are made paler, darker or harder, like old prints. Their
+      chroma stays.
+    - All this depends on `seed` and the number of the epoch alone.
+
+    A warning names each photo that cannot be read. The next readable photo takes its
+    place, so the number of pairs stays the same.
 
     Args:
         photos: paths of photos.
-        image_size: height and width of the pairs.
-        batch_size: pairs in a batch; the last one may have fewer.
-        training: shuffle and augment.
-        seed: the seed of both.
-        first_epoch: the number of the first pass over the dataset; a run that
-            is taken up again passes the number of epochs behind it.
-        hints: the pairs are ((gray, hints), color), for a generator that takes
-            colors that a person sets. In training, three photos in five have
-            them, 1 to 100 each, most of them few, and else none.
-        strong: augment more, for many passes over the same photos: squares
-            down to two fifths of the photo, stretched by up to a quarter, and in
-            two photos of five a rectangle of another one.
-        strategy: of `workers.training_strategy`. Each of several workers reads
-            its own share of each batch, which is the same as on one machine; all
-            of them must have the same photos under the same names.
+        image_size: height and width of the pairs, in pixels.
+        batch_size: the number of pairs in a batch; the last batch may have fewer.
+        training: whether to shuffle and augment.
+        seed: the seed of order and augmentation.
+        first_epoch: the number of the first epoch. A run that continues passes the
+            number of its finished epochs.
+        hints: whether the pairs are ((gray, hints), color). In training, three photos
+            in five have 1 to 100 hints, mostly few. Other photos have none.
+        strong: whether to augment more, for many epochs on the same photos. Squares
+            shrink to two fifths of the photo and are stretched by up to a quarter. Two
+            photos in five get a rectangle of another photo.
+        strategy: as from `training_strategy`. Each worker reads its share of each
+            batch; the batches are those of one machine. All workers must have the
+            same photos under the same names.
 
     Returns:
-        Batches of gray photos, float32 (B, image_size, image_size, 1), and
-        color photos, float32 (B, image_size, image_size, 3), both in [0, 1].
-        Hints are float32 (B, image_size / 4, image_size / 4, 3): 1 and the mean
-        chroma of the cell where there is one, else 0.
+        Batches of gray, float32 (B, image_size, image_size, 1), and color, float32
+        (B, image_size, image_size, 3), both in [0, 1]. Hints are float32
+        (B, image_size / 4, image_size / 4, 3): 1 and the cell's mean chroma, or zeros.
+
+    Raises:
+        ValueError: there are no photos, or the replicas of several workers do not
+            divide `batch_size`, or the workers have different photos.
+
+    Example:
+
+    ```python
+    train = ct.make_dataset(split.train, image_size=64, training=True, hints=True)
+    validation = ct.make_dataset(split.validation, image_size=64, hints=True)
+    ```
     """
     photos = [str(path) for path in photos]
     if not photos:
@@ -142,7 +158,7 @@ def make_dataset(
     def to_pairs(batches):
         return batches.map(to_pair).prefetch(2)
 
-    if count_workers(strategy) == 1:
+    if strategy is None or count_workers(strategy) == 1:
         return to_pairs(load_batches(order, len(photos), batch_size))
 
     replicas = strategy.num_replicas_in_sync
@@ -166,7 +182,7 @@ def make_dataset(
 
         mine = sum(map(is_mine, range(len(photos))))
         batches = load_batches(my_order, mine, batch_size // replicas)
-        # A worker that has no photos left takes part in the last step all the same.
+        # All workers must take part in the last step, even one without photos.
         missing = -(-len(photos) // batch_size) * replicas // workers - len(batches)
         if missing:
             empty = tf.nest.map_structure(
@@ -181,9 +197,9 @@ def make_dataset(
 
 
 class _PhotoCache:
-    """Reads photos, and keeps the first of them, up to `CACHE_BYTES`.
+    """Reads photos, and keeps the first ones in memory, up to `CACHE_BYTES`.
 
-    In an order that is new each time, keeping the last ones would serve less.
+    With a new order in each epoch, keeping the last ones would save fewer reads.
     """
 
     def __init__(self, photos, shortest, longest):
@@ -212,6 +228,6 @@ class _PhotoCache:
     def _read(self, path):
         side = self.shortest
         if self.longest:
-            # What a photo has, so that squares of it stay sharp.
+            # More pixels than the photo has would blur its squares.
             side = int(np.clip(min(photo_size(path)), self.shortest, self.longest))
         return read_photo(path, shorter_side=side)

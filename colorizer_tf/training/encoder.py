@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0: what a network has learned of things from ImageNet.
+"""EfficientNet-Lite0, an encoder pretrained on ImageNet.
 
 Mingxing Tan and Quoc Le, "EfficientNet: Rethinking model scaling for convolutional
-neural networks" (2019), in the variant that TensorFlow published in 2020 without
-squeeze-and-excitation and with ReLU6. The weights come with the package; batch
-normalization is folded into them (see benchmarks/convert_encoder.py).
+neural networks" (2019). TensorFlow published the variant Lite0 in 2020, with ReLU6 and
+without squeeze-and-excitation. The package contains the weights, with batch
+normalization folded into them (see benchmarks/convert_encoder.py).
 """
 
 from pathlib import Path
@@ -27,22 +27,31 @@ STAGES = (
 )
 
 
-def build_encoder(channels=1, weights="imagenet", name="encoder"):
+def build_encoder(
+    channels: int = 1, weights: str | None = "imagenet", name: str = "encoder"
+) -> keras.Model:
     """Builds EfficientNet-Lite0 without its head.
 
     Args:
-        channels: 3 for RGB, 1 for gray, which is what the network makes of a gray
-            photo in three equal channels.
-        weights: "imagenet", or None for random ones.
+        channels: 3 for RGB, 1 for gray. With the same weights, a gray photo gives the
+            features of its three equal RGB channels.
+        weights: "imagenet", or None for random weights.
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`: photos (B, H, W, channels) in [0, 1] to a list
-        of features at strides 2, 4, 8, 16 and 32, of 16, 24, 40, 112 and 320
-        channels. H and W are free, and best multiples of 32.
+        A functional model: photos (B, H, W, channels) in [0, 1] to a list of features
+        at strides 2, 4, 8, 16 and 32, of 16, 24, 40, 112 and 320 channels. H and W are
+        free, and best multiples of 32.
 
     Raises:
-        ValueError: there are no such weights, or no such number of channels.
+        ValueError: the weights or the number of channels are unknown.
+
+    Example:
+
+    ```python
+    encoder = ct.build_encoder(channels=3)
+    features = encoder(photos)  # photos: (B, H, W, 3) in [0, 1]
+    ```
     """
     if weights not in ("imagenet", None):
         raise ValueError(f'weights must be "imagenet" or None. Received: {weights!r}')
@@ -71,8 +80,8 @@ def build_encoder(channels=1, weights="imagenet", name="encoder"):
 def apply_inverted_residual(x, expansion, kernel, strides, width, name):
     """Applies a 1x1 expansion, a depthwise convolution and a 1x1 projection.
 
-    What came in is added where it has the shape of what goes out (Sandler et al.,
-    "MobileNetV2", 2018).
+    The input is added to the output if both have the same shape (Sandler et al.,
+    "MobileNetV2: inverted residuals and linear bottlenecks", 2018).
     """
     shortcut = x
     if expansion > 1:
@@ -87,7 +96,7 @@ def apply_inverted_residual(x, expansion, kernel, strides, width, name):
         kernel,
         strides,
         "same",
-        # He's, of which Keras takes all channels for the fan-in here.
+        # He initialization: Keras' own would count all channels as fan-in here.
         depthwise_initializer=keras.initializers.RandomNormal(0, 2**0.5 / kernel),
         # In bfloat16, oneDNN takes 10 to 30 times as long for the gradients.
         dtype="float32",
@@ -107,7 +116,7 @@ def _relu6(x):
 
 
 def load_imagenet_weights(encoder):
-    """Gives an encoder of `build_encoder` its ImageNet weights."""
+    """Loads the ImageNet weights into an encoder of `build_encoder`."""
     with np.load(WEIGHTS) as weights:
         for layer in encoder.layers:
             if not layer.weights:
@@ -121,8 +130,8 @@ def load_imagenet_weights(encoder):
 def freeze_early_layers(encoder):
     """Freezes the first stages, up to stride 8, and all depthwise kernels.
 
-    They hold a fiftieth of the weights, know edges and textures rather than
-    things, and would take two fifths of the time of a training step.
+    They hold a fiftieth of the weights, and detect edges and textures rather than
+    objects. Training them would take two fifths of a training step.
     """
     for layer in encoder.layers:
         early = layer.name == "stem" or layer.name[0] in "123"

@@ -1,4 +1,4 @@
-"""A trained generator, written for the engine that colors with it (OpenVINO)."""
+"""Exports a trained generator to OpenVINO, the engine that colors photos."""
 
 import os
 import tempfile
@@ -17,20 +17,22 @@ from colorizer_tf.network import (
 from colorizer_tf.training import keras
 
 
-def export_network(generator, path, source=""):
-    """Writes a generator as OpenVINO's files, for `network.Network`.
+def export_network(
+    generator: keras.Model, path: str | os.PathLike, source: str = ""
+) -> None:
+    """Writes a generator as OpenVINO files, for `network.Network`.
 
-    The exported graph ends in chroma: the gamut rule is a matter of the full size.
-    A second output, `likely`, stays as it is.
+    The exported graph returns chroma, because `painting` fits colors into the gamut
+    at full size. A second output, `likely`, stays the same.
 
     Args:
         generator: a functional Keras model; see `Colorizer`.
-        path: the `.xml` file; its weights lie beside it in a `.bin` file. Both are
-            there as a whole or not at all.
-        source: the SHA-256 of the `.keras` file that holds the generator.
+        path: the `.xml` file. A `.bin` file beside it holds the weights. Each is
+            written completely or not at all.
+        source: the SHA-256 of the generator's `.keras` file.
 
     Raises:
-        ExportError: the engine does not take the model.
+        ExportError: OpenVINO cannot convert the model.
         ModuleNotFoundError: `openvino` is not installed.
     """
     import openvino
@@ -50,7 +52,7 @@ def export_network(generator, path, source=""):
             to_chroma.export(str(file), format="openvino", verbose=False)
             model = openvino.Core().read_model(file)
             for leftover in model.get_results()[1 + len(likely) :]:
-                model.remove_result(leftover)  # sizes, of the attention's reshaping
+                model.remove_result(leftover)  # sizes, from the attention's reshaping
         except Exception as error:  # a model may fail in any way
             raise ExportError(f"The generator cannot be exported: {error}") from error
         model.set_rt_info(str(stride), [FACTS, "stride"])
@@ -61,17 +63,25 @@ def export_network(generator, path, source=""):
         os.replace(whole, path)
 
 
-def export_generator(path):
-    """Exports a `.keras` file, so that it colors photos without Keras.
+def export_generator(path: str | os.PathLike) -> Path:
+    """Exports a `.keras` file to OpenVINO, so that coloring needs no Keras.
 
     Args:
-        path: the file.
+        path: the `.keras` file.
 
     Returns:
-        The path of the `.xml` file beside it, which `Colorizer.load` finds by itself.
+        The path of the `.xml` file beside it. `Colorizer.load` finds it.
 
     Raises:
-        ExportError: the engine does not take the model; it colors on Keras then.
+        FileNotFoundError: the file does not exist.
+        ExportError: OpenVINO cannot convert the model. `Colorizer` runs it on Keras.
+
+    Example:
+
+    ```python
+    ct.export_generator("runs/mine/generator.keras")
+    colorizer = ct.Colorizer.load("runs/mine/generator.keras")
+    ```
     """
     path = Path(path)
     export = path.with_suffix(".xml")
@@ -80,7 +90,7 @@ def export_generator(path):
 
 
 def dump_generator(generator):
-    """Returns the files that `network.load_network` needs: name -> bytes."""
+    """Returns the files that `network.load_network` needs, as name -> bytes."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             export_network(generator, Path(folder) / "generator.xml")

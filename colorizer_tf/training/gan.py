@@ -1,6 +1,8 @@
-"""The GAN: a generator and a discriminator trained against each other."""
+"""The GAN: trains a generator and a discriminator against each other."""
 
 import contextlib
+from collections.abc import Generator
+from typing import Any
 
 from keras import ops
 
@@ -12,7 +14,7 @@ from colorizer_tf.training.workers import (
     share_of_batch,
 )
 
-# Of the Charbonnier loss: errors of less than a gray level are squared, as ever.
+# Of the Charbonnier loss, which is about quadratic for errors below a gray level.
 CHARBONNIER = 1e-5
 
 
@@ -26,32 +28,35 @@ class PeakSignalNoiseRatio(keras.metrics.MeanSquaredError):
 class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
     """Trains a generator from gray to color against a discriminator.
 
-    The generator's loss is the mean squared error on RGB, or another `pixel_loss`,
-    plus `adversarial_weight` times its cross-entropy against "real"; the
-    discriminator's is the mean of its cross-entropies, towards 1 for the real
-    photos and towards 0 for the generated ones.
+    The generator's loss is `pixel_loss`, plus `adversarial_weight` times the
+    cross-entropy of the discriminator's verdict against "real". The discriminator's
+    loss is the mean of two cross-entropies: real photos against 1, and generated
+    photos against 0.
 
     Args:
-        generator: a model from gray (B, H, W, 1), or gray and hints, to RGB
-            (B, H, W, 3), in [0, 1].
-        discriminator: a model from RGB (B, H, W, 3) to logits of any shape; None
-            trains the generator on the squared error alone.
-        adversarial_weight: of the cross-entropy in the generator's loss.
+        generator: a model from gray (B, H, W, 1), or gray and hints
+            (B, H / 4, W / 4, 3), to RGB (B, H, W, 3). Gray and RGB are in [0, 1].
+        discriminator: a model from RGB (B, H, W, 3) to logits of any shape. None
+            trains the generator on `pixel_loss` alone.
+        adversarial_weight: the weight of the cross-entropy in the generator's loss.
         label_smoothing: the label of a real photo is 1 minus this.
-        pixel_loss: "mse"; or "charbonnier", the mean of sqrt(squared error + 1e-5)
-            over all levels (Charbonnier et al., "Two deterministic half-quadratic
-            regularization algorithms for computed imaging", 1994), in which large
-            errors count for less. It is some ten times the squared error, and
-            wants ten times its `adversarial_weight`.
+        pixel_loss: "mse", or "charbonnier": the mean of sqrt(squared error + 1e-5)
+            over all levels, in which large errors count less (Charbonnier et al., "Two
+            deterministic half-quadratic regularization algorithms for computed
+            imaging", 1994). It is about ten times the squared error, and needs ten
+            times the `adversarial_weight`.
+        **kwargs: arguments of `keras.Model`.
 
     Attributes:
-        adversarial: False lets the discriminator rest and trains the generator on
-            the squared error alone; `training.Pretraining` switches it.
+        adversarial: whether the discriminator takes part. `runs.Pretraining` sets it.
+
+    Raises:
+        ValueError: the `pixel_loss` is unknown.
 
     Example:
 
     ```python
-    gan = ColorizationGAN(build_generator(), build_discriminator())
+    gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
     gan.compile(g_optimizer=keras.optimizers.Adam(5e-4),
                 d_optimizer=keras.optimizers.Adam(2e-4))
     gan.fit(pairs, validation_data=validation_pairs, epochs=150, shuffle=False)
@@ -60,13 +65,13 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
 
     def __init__(
         self,
-        generator,
-        discriminator=None,
-        adversarial_weight=0.004,
-        label_smoothing=0.1,
-        pixel_loss="mse",
-        **kwargs,
-    ):
+        generator: keras.Model,
+        discriminator: keras.Model | None = None,
+        adversarial_weight: float = 0.004,
+        label_smoothing: float = 0.1,
+        pixel_loss: str = "mse",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if pixel_loss not in ("mse", "charbonnier"):
             raise ValueError(
@@ -87,14 +92,31 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         self.color_of_generated = keras.metrics.Mean(name="color_of_generated")
         self.built = True
 
-    def compile(self, g_optimizer, d_optimizer=None, **kwargs):
+    def compile(
+        self,
+        g_optimizer: keras.optimizers.Optimizer,
+        d_optimizer: keras.optimizers.Optimizer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Sets the optimizers.
+
+        Args:
+            g_optimizer: the optimizer of the generator.
+            d_optimizer: the optimizer of the discriminator, if there is one.
+            **kwargs: arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: there is a discriminator, but no `d_optimizer`.
+        """
+        if self.discriminator and d_optimizer is None:
+            raise ValueError("A GAN with a discriminator needs a d_optimizer.")
         super().compile(optimizer=None, **kwargs)
         self.g_optimizer = g_optimizer
         self.d_optimizer = d_optimizer
-        # The state of an optimizer that is not built is left out in silence
-        # when weights are saved and loaded.
+        # Keras silently skips the state of an optimizer that is not built when it
+        # saves and loads weights.
         g_optimizer.build(self.generator.trainable_variables)
-        if self.discriminator:
+        if d_optimizer and self.discriminator:
             d_optimizer.build(self.discriminator.trainable_variables)
 
     def call(self, inputs, training=False):
@@ -118,7 +140,7 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return self.track(logs, share)
 
     def test_step(self, data):
-        """Adds PSNR, and the colorfulness of the generated over the real photos."""
+        """Adds PSNR and relative colorfulness: that of generated over real photos."""
         inputs, color, _ = keras.utils.unpack_x_y_sample_weight(data)
         share, count = share_of_batch(color), ops.shape(color)[0]
         inputs, color = fill_empty((inputs, color))
@@ -131,10 +153,8 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return self.track(logs, share) | self.measure()
 
     def get_metrics_result(self):
-        """Returns what `fit` logs of an epoch, over all photos of all replicas.
-
-        The logs of the last step would be the mean of what each replica has seen.
-        """
+        """Returns the logs of an epoch, over all photos of all replicas."""
+        # Without this method, `fit` takes the mean over replicas, not over photos.
         active = self.trackers if self.adversarial else self.trackers[:2]
         logs = {tracker.name: tracker.result() for tracker in active}
         return logs | self.measure() if self.psnr.count > 0 else logs
@@ -144,11 +164,11 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
             return super().evaluate(*args, **kwargs)
 
     @contextlib.contextmanager
-    def averaged_weights(self):
-        """Within it, the generator has the average of its weights.
+    def averaged_weights(self) -> Generator[None, None, None]:
+        """A context in which the generator has the moving average of its weights.
 
-        That is what `g_optimizer` keeps if it was made with `use_ema=True`; with
-        another optimizer, and before the first step, nothing changes.
+        `g_optimizer` keeps the average if it was made with `use_ema=True`. With another
+        optimizer, or before the first step, the weights stay the same.
         """
         optimizer = self.g_optimizer
         if not optimizer.use_ema or not optimizer.iterations.numpy():
@@ -164,7 +184,7 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
                 variable.assign(value)
 
     def judge(self, color, generated, training):
-        """Runs the discriminator, unless it rests; returns `compute_losses`."""
+        """Returns the losses; it runs the discriminator if `adversarial` is set."""
         if not self.adversarial:
             return self.compare(color, generated)
         real_logits = self.discriminator(color, training=training)
@@ -172,17 +192,17 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
         return self.compute_losses(color, generated, real_logits, fake_logits)
 
     def compare(self, color, generated):
-        """Returns the squared error, and the generator's loss but for the verdict."""
-        # Not Keras' loss objects, which take all replicas for equally full.
+        """Returns the losses without the discriminator: "g_loss" and "mse"."""
+        # Keras' loss objects would assume that all replicas have as many photos.
         squared = error = ops.square(color - generated)
         if self.pixel_loss == "charbonnier":
             error = ops.sqrt(squared + CHARBONNIER)
         return {"g_loss": ops.mean(error), "mse": ops.mean(squared)}
 
     def compute_losses(self, color, generated, real_logits, fake_logits):
-        """Returns the losses, and the discriminator's mean probabilities of "real".
+        """Returns all losses, and the mean probabilities of "real".
 
-        `p_real` is that of the real photos, `p_fake` that of the generated ones.
+        `p_real` is the mean for real photos, `p_fake` the mean for generated photos.
         """
         logs = self.compare(color, generated)
         ones, zeros = ops.ones_like(fake_logits), ops.zeros_like(fake_logits)
@@ -212,5 +232,5 @@ class ColorizationGAN(FitOnSeveralWorkers, keras.Model):
 
 
 def cross_entropy(labels, logits):
-    """The mean over all logits."""
+    """Returns the mean binary cross-entropy over all logits."""
     return ops.mean(ops.binary_crossentropy(labels, logits, from_logits=True))

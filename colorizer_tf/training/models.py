@@ -1,6 +1,7 @@
-"""The two networks: a generator from gray to color, and a discriminator."""
+"""Builds the two networks: a generator from gray to color, and a discriminator."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from keras import layers, ops
@@ -11,42 +12,47 @@ from colorizer_tf.training import keras
 from colorizer_tf.training.encoder import build_encoder, freeze_early_layers
 
 CHROMA_STRIDE = 4
-# Both bring what is joined in the decoder to about 1, so that all of it is heard.
+# Both scale what the decoder adds up to about 1, so that every part has an effect.
 FEATURE_SCALE = 1 / 8
 HINT_SCALE = 8
-# Of the self-attention.
+# The number and the width of the heads of self-attention.
 HEADS, HEAD_WIDTH = 4, 32
 
 
 def build_generator(
-    encoder_weights="imagenet",
-    widths=(64, 128, 256, 128),
-    hints=True,
-    name="generator",
-    attention=False,
-):
-    """Builds a U-Net on a pretrained encoder that gives a gray photo its colors.
+    encoder_weights: str | None = "imagenet",
+    widths: Sequence[int] = (64, 128, 256, 128),
+    hints: bool = True,
+    name: str = "generator",
+    attention: bool = False,
+) -> keras.Model:
+    """Builds a generator: a U-Net on a pretrained encoder.
 
-    It predicts chroma at a quarter of the photo's size, brings it up
-    bilinearly and joins it with the gray photo it was given, so that the
-    result has the luminance of the input (see `color.join_luma_chroma`).
+    It predicts chroma at a quarter of the photo's size, enlarges it bilinearly, and
+    joins it with the gray photo. So the result has the luma of the input (see
+    `color.join_luma_chroma`).
 
     Args:
-        encoder_weights: "imagenet", see `encoder.build_encoder`; the first stages
-            and all depthwise kernels are frozen then. None starts from scratch,
-            and trains all.
-        widths: channels of the decoder at a quarter, an eighth, a sixteenth and a
-            32nd of the photo's size.
-        hints: False makes a generator of gray photos alone.
+        encoder_weights: "imagenet", which freezes the first stages and all depthwise
+            kernels. None starts with random weights, and trains all of them.
+        widths: the decoder's channels at strides 4, 8, 16 and 32.
+        hints: whether the generator takes hints.
         name: the model's name.
-        attention: True lets every place look at all others, at strides 32 and 16
-            (see `apply_self_attention`). It starts as if it were not there.
+        attention: whether to add self-attention at strides 32 and 16 (see
+            `models.apply_self_attention`). Before training it has no effect.
 
     Returns:
-        A functional `keras.Model`: gray (B, H, W, 1) in [0, 1] and hints
-        (B, H / 4, W / 4, 3) to RGB (B, H, W, 3) in [0, 1]. A hint is 1 and the
-        chroma (Cb, Cr) in a cell that a person has set; all other cells are 0.
-        H and W are free, but must be multiples of 32.
+        A functional model: gray (B, H, W, 1) in [0, 1] and hints
+        (B, H / 4, W / 4, 3) to RGB (B, H, W, 3) in [0, 1]. A cell with a hint holds 1
+        and the chroma (Cb, Cr); all other cells hold zeros. H and W are free
+        multiples of 32.
+
+    Example:
+
+    ```python
+    generator = ct.build_generator()
+    rgb = generator([gray, hints])
+    ```
     """
     gray = keras.Input((None, None, 1), name="gray")
     inputs = [gray]
@@ -58,7 +64,7 @@ def build_generator(
     _, *skips, x = (layers.Rescaling(FEATURE_SCALE)(x) for x in encoder(gray))
     *widths, width = widths
     branches = [layers.Conv2D(width, 3, padding="same")(x)]
-    if hints:  # from here one reaches all of a sky
+    if hints:  # at this stride, a hint reaches a whole sky
         branches.append(embed_hints(inputs[1], 8, width))
     context = layers.ReLU()(layers.Add()(branches))
     if attention:
@@ -75,7 +81,7 @@ def build_generator(
         if attention and factor == 4:
             x = apply_self_attention(x, "attention_16")
         x = apply_residual_block(apply_conv(x, width), width)
-    # Zeros: training starts from the gray photo, not from random colors.
+    # With zeros, training starts from the gray photo, not from random colors.
     chroma = layers.Conv2D(
         2, 1, kernel_initializer="zeros", dtype="float32", name="chroma"
     )(x)
@@ -83,23 +89,21 @@ def build_generator(
     return keras.Model(inputs if hints else gray, rgb, name=name)
 
 
-def scale_chroma(generator, factor, knee):
-    """Returns a generator whose colors are more vivid, and faint ones fainter.
+def scale_chroma(generator: keras.Model, factor: float, knee: float) -> keras.Model:
+    """Returns a generator with more vivid colors, and fainter faint colors.
 
-    Chroma c becomes factor * c * |c| / (|c| + knee). A training on errors leaves
-    it too cautious; and what is fainter than the knee is a doubt rather than a
-    color, which a gray wall or coat should not show.
+    Chroma c becomes factor * c * |c| / (|c| + knee). Training on errors gives cautious
+    colors, so the factor makes them vivid. Chroma below the knee is mostly doubt, and
+    would tint a gray wall or coat.
 
     Args:
-        generator: a model by `build_generator`. Its layers are shared: what
-            trains one trains both. If it is scaled already, this scaling takes
-            the place of that one.
-        factor: what colors far above the knee are multiplied by.
-        knee: the |(Cb, Cr)| for which half of that factor is left; 0 scales all
-            colors alike.
+        generator: a model by `build_generator`. Both models share their layers, so
+            training one trains the other. This scaling replaces an earlier one.
+        factor: the factor for chroma far above the knee.
+        knee: the |(Cb, Cr)| that gets half of the factor. 0 scales all colors alike.
     """
     chroma = generator.get_layer("chroma").output
-    # Not 0, where the root has no gradient.
+    # 1e-8, because the root has no gradient at 0.
     length = ops.sqrt(ops.sum(ops.square(chroma), axis=-1, keepdims=True) + 1e-8)
     chroma = factor * length / (length + knee) * chroma
     gray, *_ = generator.inputs
@@ -107,20 +111,21 @@ def scale_chroma(generator, factor, knee):
     return keras.Model(generator.input, rgb, name=generator.name)
 
 
-def add_likely(generator, width=128):
-    """Returns a generator with a second output: which colors are likely at a place.
+def add_likely(generator: keras.Model, width: int = 128) -> keras.Model:
+    """Returns a generator with a second output, `likely`.
 
     Zhang, Isola and Efros, "Colorful image colorization" (2016). The new layers read
-    the features that the chroma comes from. Their gradient stops there: training
-    them leaves the colors as they are.
+    the features of the chroma layer. No gradient passes to these features, so training
+    the new layers does not change the colors.
 
     Args:
-        generator: a model by `build_generator` or `scale_chroma`. Layers are shared.
-        width: channels of the new convolution.
+        generator: a model by `build_generator` or `scale_chroma`. Both models share
+            their layers.
+        width: the channels of the new convolution.
 
     Returns:
-        A functional `keras.Model` to RGB (B, H, W, 3) and `likely`, the
-        probabilities of `suggestions.CHROMA_BINS`, (B, H / 4, W / 4, bins).
+        A functional model to RGB (B, H, W, 3) and `likely`, the probabilities of
+        `suggestions.CHROMA_BINS`, (B, H / 4, W / 4, bins).
     """
     features = ops.stop_gradient(generator.get_layer("chroma").input)
     x = layers.Conv2D(
@@ -134,21 +139,27 @@ def add_likely(generator, width=128):
     )
 
 
-def build_discriminator(width=64, name="discriminator"):
-    """Builds a binary classifier that tells real photos from generated ones.
+def build_discriminator(width: int = 64, name: str = "discriminator") -> keras.Model:
+    """Builds a classifier that tells real photos from generated ones.
 
-    It judges the frozen ImageNet features of the encoder, by a small head at each
-    of four strides (Sauer et al., "Projected GANs converge faster", 2021): what
-    it sees from the first step on is skin and grass rather than pixels.
+    A small head at each of four strides judges the frozen ImageNet features of the
+    encoder (Sauer et al., "Projected GANs converge faster", 2021). So from the first
+    step, it sees skin and grass rather than pixels.
 
     Args:
-        width: channels of the heads' convolutions.
+        width: the channels of the heads' convolutions.
         name: the model's name.
 
     Returns:
-        A functional `keras.Model`: RGB (B, H, W, 3) in [0, 1] to logits
-        (B, H / 32, W / 32, 4), one for each patch of the photo and head. A logit
-        above 0 says real.
+        A functional model: RGB (B, H, W, 3) in [0, 1] to logits
+        (B, H / 32, W / 32, 4), one for each patch of the photo and each head. A logit
+        above 0 means real.
+
+    Example:
+
+    ```python
+    gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
+    ```
     """
     photo = keras.Input((None, None, 3), name="photo")
     encoder = build_encoder(channels=3)
@@ -178,24 +189,24 @@ def apply_conv(x, width, activation="relu"):
 
 
 def apply_residual_block(x, width):
-    """Applies two 3x3 convolutions and adds what came in, of the same width."""
+    """Applies two 3x3 convolutions and adds the input, which has the same width."""
     residual = apply_conv(apply_conv(x, width), width, activation=None)
     return layers.ReLU()(layers.Add()([x, residual]))
 
 
 def apply_self_attention(x, name):
-    """Adds to each place what it finds at all others that are like it.
+    """Applies self-attention over all places, and adds the result to the input.
 
-    Vaswani et al., "Attention is all you need" (2017). Queries keep the height and
-    the width, which may be open; keys and values are a plain list of places. What
-    it adds is zero before training.
+    Vaswani et al., "Attention is all you need" (2017). Queries keep height and width,
+    which may be free. Keys and values are a list of places. Before training, the
+    result is zero.
 
     Args:
         x: features (B, h, w, C).
-        name: what the names of its layers begin with.
+        name: the prefix of the names of its layers.
 
     Returns:
-        (B, h, w, C).
+        Features (B, h, w, C).
     """
     width, heads = x.shape[-1], (HEADS, HEAD_WIDTH)
     places = layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
@@ -222,10 +233,10 @@ def apply_self_attention(x, name):
 
 
 def copy_weights(source, target):
-    """Gives a generator the weights of another one that has the same layers.
+    """Copies the weights of a generator to another one with the same layers.
 
-    Layers of self-attention or of the output `likely` that only the target has keep
-    their weights. Whether the source's chroma is scaled makes no difference.
+    The target may have self-attention or the output `likely` in addition; their layers
+    keep their weights. Each model may be scaled by `scale_chroma`.
 
     Args:
         source, target: models by `build_generator`.
@@ -252,7 +263,7 @@ def _is_named(layer):
 
 
 def _list_unnamed(model):
-    """The layers that Keras named, with a number that grows, as they were made."""
+    """Returns the layers that Keras named, in the order in which they were made."""
     unnamed = [
         layer for layer in model.layers if layer.weights and not _is_named(layer)
     ]
@@ -267,12 +278,12 @@ def _list_unnamed(model):
 def embed_hints(hints, factor, width):
     """Brings hints, (B, h, w, 3), to (B, h / factor, w / factor, width).
 
-    A cell has the mean chroma of the hints in it, so that a single one is heard
-    as well at the coarse levels, from where it reaches far. No hints give zeros.
+    A cell has the mean chroma of its hints. So a single hint also has its full effect
+    at coarse levels, where it reaches far. No hints give zeros.
     """
     mean = layers.AveragePooling2D(factor, dtype="float32")(hints)
     mask, chroma = mean[..., :1], mean[..., 1:]
-    # At least one of factor**2 cells, or none.
+    # The mean mask is 0, or at least one of factor**2 cells.
     chroma = HINT_SCALE * chroma / ops.maximum(mask, 1 / factor**2)
     mask = ops.minimum(factor**2 * mask, 1)
     return layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal")(
@@ -281,12 +292,10 @@ def embed_hints(hints, factor, width):
 
 
 def upsample_bilinear(x, factor):
-    """Brings (B, h, w, C) up to (B, factor * h, factor * w, C).
-
-    A transposed convolution with a fixed kernel, as `UpSampling2D("bilinear")`
-    cannot be exported with open sizes. The edge pixels are repeated first: the
-    convolution alone would fade to 0 at the border.
-    """
+    """Enlarges (B, h, w, C) to (B, factor * h, factor * w, C)."""
+    # `UpSampling2D("bilinear")` cannot be exported with free sizes, so this is a
+    # transposed convolution with a fixed kernel. Without padding, it would fade to 0
+    # at the border.
     channels = x.shape[-1]
     x = ops.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
     upsample = layers.Conv2DTranspose(
@@ -306,10 +315,10 @@ def upsample_bilinear(x, factor):
 
 
 def to_float32(model):
-    """Returns a copy of a model that computes in float32 throughout.
+    """Returns a copy of a model that computes in float32 alone.
 
-    One that was trained in mixed precision keeps that precision when it is
-    saved, and is slow where the processor has none.
+    A saved model keeps the mixed precision of its training, and is slow on processors
+    without it.
     """
 
     def replace(config):

@@ -1,7 +1,10 @@
-"""What comes before a training: photos are gathered, a run folder is opened."""
+"""Prepares a training: gathers photos, and opens a run folder."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from colorizer_tf.files import find_photos
 from colorizer_tf.sources import Split, load_split, project_path, split_photos
@@ -11,24 +14,29 @@ from colorizer_tf.training.workers import worker_folder
 
 
 def gather_photos(
-    photos: str | Path = "", extra_photos: str = "", seed: int = 0, limit: int = 0
+    photos: str | os.PathLike = "",
+    extra_photos: str = "",
+    seed: int = 0,
+    limit: int = 0,
 ) -> Split:
     """Divides photos for a training, and adds more photos to its training side.
 
     Args:
         photos: a folder, "sample", or "" as `load_split` takes it.
         extra_photos: more folders, separated by commas. Nine tenths of their photos
-            go to the training side; a photo that `photos` holds out stays out.
+            go to the training side. A photo with the name of a validation or test
+            photo stays out.
         seed: another seed gives another division.
-        limit: the most training photos, evenly chosen; 0 keeps all.
+        limit: the largest number of training photos, evenly chosen; 0 keeps all.
 
-    Returns:
-        A `Split`.
+    Raises:
+        FileNotFoundError, ValueError: as for `load_split`.
 
     Example:
-        >>> split = gather_photos("sample", limit=8)  # doctest: +SKIP
-        >>> len(split.train)  # doctest: +SKIP
-        8
+
+    ```python
+    split = ct.gather_photos("photos", "more/photos,other/photos", limit=1000)
+    ```
     """
     split = load_split(photos, seed=seed)
     train = list(split.train)
@@ -44,24 +52,32 @@ def gather_photos(
 
 
 def start_run(
-    run_dir: str | Path, settings: dict, strategy: tf.distribute.Strategy | None = None
+    run_dir: str | os.PathLike,
+    settings: Mapping[str, Any],
+    strategy: tf.distribute.Strategy | None = None,
 ) -> tuple[Path, int]:
-    """Opens the folder of a new run, or takes up the run in it.
+    """Opens the folder of a new run, or continues the run in it.
 
     Args:
-        run_dir: the folder; "" is runs/b64 of the project, with the batch size of
-            the settings.
-        settings: what the outcome depends on; see `open_run`.
-        strategy: of `training_strategy`. Of several workers, only the first writes
-            to the folder; the others get a temporary one.
+        run_dir: the folder; "" is runs/b64 of the project for a batch size of 64.
+        settings: everything that the result depends on, with "batch_size"; see
+            `open_run`.
+        strategy: as from `training_strategy`. Only the first of several workers writes
+            to the folder. The others get a temporary folder.
 
     Returns:
-        The folder of this worker, and the number of epochs that the run has finished.
+        The folder of this worker, and the number of finished epochs.
 
     Raises:
         ValueError: the folder holds a run with other settings.
+
+    Example:
+
+    ```python
+    folder, finished_epochs = ct.start_run("runs/mine", {"batch_size": 64, "seed": 0})
+    ```
     """
     run_dir = project_path(run_dir, f"runs/b{settings['batch_size']}")
-    run_dir = worker_folder(run_dir, strategy)
-    print("Run folder:", run_dir)
-    return run_dir, open_run(run_dir, settings, strategy)
+    folder = worker_folder(run_dir, strategy)
+    print("Run folder:", folder)
+    return folder, open_run(folder, settings, strategy)

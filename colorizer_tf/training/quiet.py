@@ -1,4 +1,4 @@
-"""TensorFlow, imported without the notices that it opens with."""
+"""Hides the notices that TensorFlow prints at its import."""
 
 import contextlib
 import faulthandler
@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 
-# What is for information, in the old form and the new one, and what belongs to it.
+# Lines at level INFO, in the old and the new format, and the lines that belong to them.
 _NOTICE = re.compile(
     rb"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |To enable the following instructions:|"
     rb"WARNING: All log messages before absl::InitializeLog\(\) is called"
@@ -15,25 +15,24 @@ _NOTICE = re.compile(
 
 @contextlib.contextmanager
 def without_notices():
-    """Leaves TensorFlow's start-up notices out of the standard error.
+    """Keeps TensorFlow's start-up notices out of the standard error.
 
-    TensorFlow writes them as its libraries are loaded, before it looks at
-    `TF_CPP_MIN_LOG_LEVEL`, so they are taken out of what it has written. All else
-    is shown when the import has ended, well or not. With that variable set to 0,
-    everything is shown.
+    TensorFlow writes them before it reads `TF_CPP_MIN_LOG_LEVEL`. So this context
+    collects the standard error, and prints all other lines at the end, also after an
+    error. With `TF_CPP_MIN_LOG_LEVEL=0`, it hides nothing.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
         yield
         return
     try:
         written, shown = tempfile.TemporaryFile(), os.dup(2)
-    except OSError:  # there is no standard error, or no place for files
+    except OSError:  # no standard error, or no temporary files
         yield
         return
     crashes = not faulthandler.is_enabled()
     with written, os.fdopen(shown, "wb") as shown:
         os.dup2(written.fileno(), 2)
-        if crashes:  # what kills the process shows where, at least
+        if crashes:  # the collected lines are lost, but the traceback is shown
             faulthandler.enable(shown)
         try:
             yield

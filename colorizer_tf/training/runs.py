@@ -1,10 +1,13 @@
-"""A run: what training leaves in a folder, and how it is taken up again."""
+"""Runs: the folder that a training writes, and from which it continues."""
 
 import csv
 import json
+import os
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import h5py
 import matplotlib.pyplot as plt
@@ -14,29 +17,39 @@ from colorizer_tf.color import rgb_to_luma
 from colorizer_tf.figures import plot_rows
 from colorizer_tf.files import atomic_write
 from colorizer_tf.sources import PROJECT
-from colorizer_tf.training import keras
+from colorizer_tf.training import keras, tf
 from colorizer_tf.training.models import to_float32
 from colorizer_tf.training.workers import require_same, send_from_first
 
 CHECKPOINT = "checkpoint.weights.h5"
 
 
-def open_run(run_dir, settings, strategy=None):
-    """Makes a run folder, or takes up the one that is there.
+def open_run(
+    run_dir: str | os.PathLike,
+    settings: Mapping[str, Any],
+    strategy: tf.distribute.Strategy | None = None,
+) -> int:
+    """Makes a run folder, or continues the run in it.
 
     Args:
         run_dir: the folder.
-        settings: a dictionary of what the outcome depends on; plain values. The
-            number of epochs is left to the caller: a run may go on.
-        strategy: of `workers.training_strategy`. Of several workers, the first
-            one's folder is taken up, and the others are sent its checkpoint.
+        settings: everything that the result depends on, in JSON types; but not the
+            number of epochs, because a run may be extended.
+        strategy: as from `training_strategy`. Several workers continue the run in the
+            folder of the first one, which sends its checkpoint to the others.
 
     Returns:
-        The number of epochs that the run has behind it.
+        The number of finished epochs.
 
     Raises:
-        ValueError: the folder holds a checkpoint of a run with other settings, or
-            workers differ in theirs.
+        ValueError: the folder holds a checkpoint of a run with other settings, or the
+            workers have different settings.
+
+    Example:
+
+    ```python
+    finished_epochs = ct.open_run("runs/mine", {"image_size": 128, "seed": 0})
+    ```
     """
     run_dir = Path(run_dir)
     path = run_dir / "settings.json"
@@ -66,7 +79,7 @@ def open_run(run_dir, settings, strategy=None):
 
 
 def _share_run(run_dir, strategy):
-    """Brings the first worker's checkpoint into the folders of the others."""
+    """Copies the first worker's settings and checkpoint to the other workers."""
     for name in ("settings.json", CHECKPOINT):
         path = run_dir / name
         own = path.read_bytes() if path.is_file() else b""
@@ -76,16 +89,23 @@ def _share_run(run_dir, strategy):
                 temporary.write_bytes(content)
 
 
-def find_runs(runs=""):
+def find_runs(runs: str = "") -> list[Path]:
     """Returns the folders of finished or unfinished runs, as absolute paths.
 
     Args:
-        runs: run folders separated by commas; empty means the latest one in the
-            project's folder runs, if any.
+        runs: run folders, separated by commas. "" finds the latest run in the project's
+            folder runs, if there is one.
 
     Raises:
-        FileNotFoundError: one of them holds no generator.
-        ValueError: two of them have the same name.
+        FileNotFoundError: a folder holds no generator.
+        ValueError: two folders have the same name.
+
+    Example:
+
+    ```python
+    for folder in ct.find_runs("runs/one,runs/other"):
+        colorizer = ct.Colorizer.load(folder / "generator.keras")
+    ```
     """
     if not runs:
         generators = PROJECT.glob("runs/*/generator.keras")
@@ -100,20 +120,45 @@ def find_runs(runs=""):
     return folders
 
 
-def write_json(path, values):
-    """Writes values to a JSON file, whole or not at all."""
+def write_json(path: str | os.PathLike, values: Any) -> None:
+    """Writes values to a JSON file, completely or not at all.
+
+    Args:
+        path: the file.
+        values: JSON types.
+
+    Example:
+
+    ```python
+    ct.write_json("measures.json", ct.evaluate(colorizer, photos).to_dict())
+    ```
+    """
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def read_history(run_dir):
-    """Returns the history of a run: a list of dictionaries, one for each epoch.
+def read_history(run_dir: str | os.PathLike) -> list[dict[str, float]]:
+    """Reads the history of a run.
 
-    An epoch without validation has none of its values.
+    Args:
+        run_dir: the run folder.
+
+    Returns:
+        The logs of each epoch by name. An epoch without validation lacks the names
+        that begin with "val_".
+
+    Raises:
+        FileNotFoundError: the run has not finished an epoch.
+
+    Example:
+
+    ```python
+    best = min(row["val_mse"] for row in ct.read_history("runs/mine"))
+    ```
     """
     with open(Path(run_dir) / "history.csv", newline="") as file:
         return [
-            # Runs before version 0.2 have the other spelling.
+            # Runs of version 0.1 have the spelling "colour".
             {
                 name.replace("colour", "color"): float(value)
                 for name, value in row.items()
@@ -123,23 +168,38 @@ def read_history(run_dir):
         ]
 
 
-def training_callbacks(run_dir, pictures=None, picture_every=5, pretraining_epochs=0):
+def training_callbacks(
+    run_dir: str | os.PathLike,
+    pictures: tuple | None = None,
+    picture_every: int = 5,
+    pretraining_epochs: int = 0,
+) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that make `ColorizationGAN.fit` a run.
 
-    They write, after each epoch, a checkpoint, `generator.keras` (the best by
-    `val_mse`, of the adversarial epochs as soon as there are any),
-    `generator_last.keras`, `history.csv` and TensorBoard logs; they take up a run
-    where its checkpoint left it; they print a line for each epoch; and they stop a
-    run that has come to NaN. If the optimizer keeps an average of the weights, the
-    generators that are kept have that.
+    They continue a run from its checkpoint, print a line for each epoch, and stop a
+    run with a NaN. After each epoch they write:
+
+    - the checkpoint;
+    - `generator.keras`, the best by `val_mse`; with a discriminator, the best of the
+      adversarial epochs;
+    - `generator_last.keras`, `history.csv` and TensorBoard logs.
+
+    If the optimizer keeps an average of the weights, the generators get the average.
 
     Args:
         run_dir: the run folder.
-        pictures: a batch (gray, color) of validation photos, of which a picture
-            is made as training goes on; None makes none.
-        picture_every: so many epochs apart.
-        pretraining_epochs: so many epochs train the generator on the squared error
-            alone, before the discriminator joins in.
+        pictures: a batch (gray, color) of validation photos, to draw during training;
+            None draws nothing.
+        picture_every: the number of epochs from one picture to the next.
+        pretraining_epochs: the number of first epochs in which the discriminator takes
+            no part.
+
+    Example:
+
+    ```python
+    callbacks = ct.training_callbacks("runs/mine", pretraining_epochs=5)
+    gan.fit(train, validation_data=validation, epochs=60, callbacks=callbacks)
+    ```
     """
     run_dir = Path(run_dir)
     callbacks = [
@@ -155,7 +215,7 @@ def training_callbacks(run_dir, pictures=None, picture_every=5, pretraining_epoc
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops training with an error when any loss is no longer a finite number."""
+    """Stops training with an error when a loss is NaN or infinite."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -164,7 +224,7 @@ class StopOnNaN(keras.callbacks.Callback):
         self._check(logs, f"step {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        # The last step may have broken the weights: validation tells.
+        # If the last step has broken the weights, only validation shows it.
         self._check(logs, "at its end")
 
     def _check(self, logs, place):
@@ -176,18 +236,16 @@ class StopOnNaN(keras.callbacks.Callback):
         if broken:
             raise FloatingPointError(
                 f"{', '.join(broken)} came to NaN or infinity in epoch "
-                f"{self.epoch + 1}, {place}. Try a lower learning rate; what the run "
-                "had at the end of the epoch before is kept."
+                f"{self.epoch + 1}, {place}. Try a lower learning rate. The run "
+                "folder keeps the epoch before."
             )
 
 
 class Pretraining(keras.callbacks.Callback):
-    """Trains the generator on the squared error alone in the first epochs.
-
-    The discriminator rests until then, and takes no time.
+    """Trains the generator without the discriminator in the first epochs.
 
     Args:
-        epochs: so many epochs.
+        epochs: the number of these epochs.
     """
 
     def __init__(self, epochs):
@@ -198,18 +256,18 @@ class Pretraining(keras.callbacks.Callback):
         adversarial = bool(self.model.discriminator) and epoch >= self.epochs
         if adversarial != self.model.adversarial:
             self.model.adversarial = adversarial
-            # What is compiled by now is the other step.
+            # The compiled functions contain the other kind of step.
             self.model.make_train_function(force=True)
             self.model.make_test_function(force=True)
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps all that a run needs to go on, in one file, and its generators.
+    """Writes the checkpoint, the generators and the history after each epoch.
 
-    The file holds the weights of both networks, the state of both optimizers,
-    and the history, whose length is the number of finished epochs. It is written
-    last, and replaced as a whole: a run that was killed repeats at most the
-    epoch that it was in, from the same state.
+    The checkpoint is one file. It holds the weights of both networks, the state of both
+    optimizers, and the history, whose length is the number of finished epochs. It is
+    written last, and completely or not at all. So a killed run repeats only the epoch
+    that was interrupted, from the same state.
 
     Args:
         run_dir: the run folder.
@@ -224,7 +282,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.history = _read_checkpoint_history(self.run_dir)
         if self.history:
             self.model.load_weights(self.run_dir / CHECKPOINT)
-        # What keras.callbacks.BackupAndRestore does: fit has no other way.
+        # As keras.callbacks.BackupAndRestore does: `fit` has no public way.
         self.model._initial_epoch = len(self.history)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -257,7 +315,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _best_epoch(history):
-    # Color costs a little in error: what was there before it is no rival.
+    # Vivid colors raise the error a little, so epochs before them would always win.
     adversarial = [row for row in history if "adversarial" in row]
     validated = [row for row in adversarial or history if "val_mse" in row]
     best = min(validated, key=lambda row: row["val_mse"]) if validated else history[-1]
@@ -273,9 +331,9 @@ def _read_checkpoint_history(run_dir):
 
 
 class ProgressLines(keras.callbacks.Callback):
-    """Prints a line for each epoch, and one each minute within a long one.
+    """Prints a line for each epoch, and a line each minute within a long epoch.
 
-    Lines read well both under Jupyter and in the log of a batch run.
+    Lines suit both Jupyter and the log of a batch run.
     """
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -312,12 +370,13 @@ class ProgressLines(keras.callbacks.Callback):
 
 
 class Pictures(keras.callbacks.Callback):
-    """Draws the same few photos as the generator sees them while it learns.
+    """Draws the results of the same few photos during training.
 
     Args:
-        folder: where the PNG files go.
+        folder: the folder of the PNG files.
         pairs: a batch (gray, color).
-        every: so many epochs apart; the last epoch has its picture too.
+        every: the number of epochs from one picture to the next. The last epoch has a
+            picture in any case.
     """
 
     def __init__(self, folder, pairs, every):
@@ -331,7 +390,7 @@ class Pictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
         with self.model.averaged_weights():
-            # Not predict_on_batch, which gathers what all workers have drawn.
+            # predict_on_batch would gather the results of all workers.
             generated = np.asarray(self.model(self.inputs, training=False))
         gray = rgb_to_luma(np.asarray(self.color))
         figure = plot_rows(

@@ -1,9 +1,9 @@
-"""Training on several workers: who they are, and what they tell each other.
+"""Training on several workers: finds them, and exchanges data between them.
 
-A worker is a process with a processor or GPUs of its own, mostly on a machine of
-its own; TensorFlow finds the others by the environment variable TF_CONFIG. All of
-them do the same from the first line to the last. They differ in which photos of a
-batch they read, and in that the run folder is the first one's.
+A worker is a process with its own processor or GPUs, mostly on its own machine.
+TensorFlow finds the other workers by the environment variable TF_CONFIG. All workers
+run the same program. Each reads its own photos of a batch, and only the first one
+keeps the run folder.
 """
 
 import atexit
@@ -31,22 +31,31 @@ LOST = (
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker of this training has ended, or cannot be reached."""
+    """Another worker of the training has ended, or cannot be reached."""
 
 
-def training_strategy():
-    """Returns the `tf.distribute.Strategy` that the environment asks for.
+def training_strategy() -> tf.distribute.Strategy:
+    """Returns the `tf.distribute.Strategy` for the environment.
 
-    With TF_CONFIG that is `MultiWorkerMirroredStrategy`, which waits here until
-    all workers have started; else, with several GPUs, `MirroredStrategy`; else
-    TensorFlow's default, under which everything is as without a strategy.
+    - With TF_CONFIG: `MultiWorkerMirroredStrategy`. The call waits until all workers
+      have started.
+    - With several GPUs: `MirroredStrategy`.
+    - Otherwise: TensorFlow's default, which has no effect.
 
-    It must be called before anything else that TensorFlow computes; networks,
-    `ColorizationGAN` and optimizers are then made within its `scope()`.
+    Call it before TensorFlow computes anything. Then make networks, `ColorizationGAN`
+    and optimizers within its `scope()`.
 
     Raises:
-        ValueError: TF_CONFIG does not name the workers and the one that this is.
-        RuntimeError: TensorFlow has computed something already.
+        ValueError: TF_CONFIG does not name all workers and this one.
+        RuntimeError: TensorFlow has already computed something.
+
+    Example:
+
+    ```python
+    strategy = ct.training_strategy()
+    with strategy.scope():
+        gan = ct.ColorizationGAN(ct.build_generator(), ct.build_discriminator())
+    ```
     """
     if not os.environ.get("TF_CONFIG"):
         if len(tf.config.list_physical_devices("GPU")) > 1:
@@ -58,7 +67,7 @@ def training_strategy():
         "all have started",
         flush=True,
     )
-    tf.get_logger().setLevel("WARNING")  # it tells of each exchange that it builds
+    tf.get_logger().setLevel("WARNING")  # INFO has a line for each exchange
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
@@ -71,7 +80,7 @@ def training_strategy():
 
 
 def _read_tf_config(text):
-    """Returns the number of this worker, from 0, and the addresses of all."""
+    """Returns the index of this worker and the addresses of all workers."""
     try:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
@@ -81,24 +90,36 @@ def _read_tf_config(text):
         return known[task["type"]] + index, workers
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
-            "TF_CONFIG must name all workers and the one that this is, such as "
+            "TF_CONFIG must name all workers and this one, such as "
             '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '
             f'"task": {{"type": "worker", "index": 0}}}}. Received: {text}'
         ) from error
 
 
-def count_workers(strategy):
-    """Returns how many workers a strategy has; 1 for one of a single machine."""
+def count_workers(strategy: tf.distribute.Strategy | None) -> int:
+    """Returns the number of workers of a strategy; 1 on a single machine."""
     resolver = strategy.cluster_resolver if strategy else None
     cluster = resolver.cluster_spec().as_dict() if resolver else {}
     return sum(len(cluster.get(job, [])) for job in ("chief", "worker")) or 1
 
 
-def worker_folder(run_dir, strategy):
-    """Returns the folder where this worker keeps its run.
+def worker_folder(
+    run_dir: str | os.PathLike, strategy: tf.distribute.Strategy | None
+) -> Path:
+    """Returns the run folder of this worker.
 
-    For the first worker that is `run_dir`. The others need a place for the same
-    files, which nobody will look at: a temporary folder, removed at the end.
+    The first worker keeps `run_dir`. The other workers write the same files to a
+    temporary folder, which is removed at the end.
+
+    Args:
+        run_dir: the run folder.
+        strategy: as from `training_strategy`.
+
+    Example:
+
+    ```python
+    folder = ct.worker_folder("runs/mine", ct.training_strategy())
+    ```
     """
     if count_workers(strategy) == 1 or strategy.extended.should_checkpoint:
         return Path(run_dir)
@@ -108,7 +129,7 @@ def worker_folder(run_dir, strategy):
 
 
 def send_from_first(content, strategy):
-    """Returns, on all workers, the bytes that the first one calls this with."""
+    """Returns the `content`, bytes, of the first worker on all workers."""
     if count_workers(strategy) == 1:
         return content
 
@@ -124,22 +145,22 @@ def send_from_first(content, strategy):
 
     with report_lost_workers(strategy):
         size = int(send(np.int32([len(content)]), tf.int32)[0])
-        if not size:  # on which TensorFlow would crash
+        if not size:  # TensorFlow would crash on an empty tensor
             return b""
         levels = np.frombuffer(content.ljust(size, b"\0")[:size], np.uint8)
         return bytes(send(levels.astype(np.int32), tf.int32).astype(np.uint8))
 
 
 def require_same(name, value, strategy):
-    """Raises an error on those workers where a value is not the first one's.
+    """Raises an error on workers whose value differs from the first worker's.
 
     Args:
-        name: what the error calls the value.
-        value: of plain JSON types.
-        strategy: of `training_strategy`.
+        name: the name of the value in the message.
+        value: JSON types.
+        strategy: as from `training_strategy`.
 
     Raises:
-        ValueError: with both values.
+        ValueError: the values differ; the message has both.
     """
     value = json.loads(json.dumps(value))
     first = json.loads(send_from_first(json.dumps(value).encode(), strategy))
@@ -152,11 +173,13 @@ def require_same(name, value, strategy):
 
 @contextlib.contextmanager
 def report_lost_workers(strategy):
-    """Takes all workers down with one, and says what has happened.
+    """A context that stops all workers if one fails, and reports the reason.
 
-    A process that has ended is noticed by itself, within some seconds. One that
-    lives on after an error, as a notebook does, would be waited for in vain: the
-    others are told.
+    TensorFlow notices the end of a process within seconds. A process that survives an
+    error, such as a notebook, must report it, or the other workers would wait forever.
+
+    Raises:
+        WorkerLostError: another worker has ended, or cannot be reached.
     """
     try:
         yield
@@ -171,26 +194,27 @@ def report_lost_workers(strategy):
             raise
         raise WorkerLostError(
             "Another worker of this training has ended, or cannot be reached: see "
-            "what it printed last. Start all workers again with what they were "
-            "started with: they go on after the last epoch that was finished."
+            "its last output. Start all workers again with the same settings. They "
+            "continue after the last finished epoch."
         ) from error
 
 
 class FitOnSeveralWorkers:
-    """Mends Keras' own `fit` under `tf.distribute.MultiWorkerMirroredStrategy`.
+    """Repairs Keras' `fit` under `tf.distribute.MultiWorkerMirroredStrategy`.
 
-    Keras 3.15 fails there in two places (its issue 20585): see the two methods.
-    When tests/test_workers.py passes without one of them, it can go.
+    Keras 3.15 fails there in two places (its issue 20585), one for each private method.
+    A method can go when tests/training/test_workers.py passes without it.
     """
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras takes a batch to learn its shapes from, and cannot reduce one of
-        # several workers. We are built; and the first epoch would lose its seed.
+        # Keras takes a batch to infer shapes, and fails with a batch of several
+        # workers. The GAN is built already. And a batch taken here would start the
+        # dataset's first epoch, so training would begin with the second one.
         pass
 
     def _make_function(self, step_function):
-        # Keras takes the mean of each log over axis 0, which a scalar has not.
-        # All logs in one row also are one exchange between the workers, not ten.
+        # Keras takes the mean of each log over axis 0, which scalars lack. And with all
+        # logs in one tensor, the workers exchange one tensor rather than ten.
         if count_workers(self.distribute_strategy) == 1:
             return super()._make_function(step_function)
         names = []
@@ -209,20 +233,20 @@ class FitOnSeveralWorkers:
 
 
 def share_of_batch(photos):
-    """The part that a replica's photos are of a batch: 1 on a single machine.
+    """Returns a replica's share of the photos of a batch; 1 for a single replica.
 
-    The last batch of an epoch need not be divided evenly, and what is summed over
-    the replicas shall be the mean over all of it.
+    Replicas may have different numbers of photos in the last batch. Weighted by these
+    shares, the sum over the replicas is the mean over all photos.
     """
     count = ops.cast(ops.shape(photos)[0], "float32")
     return count / tf.distribute.get_replica_context().all_reduce("SUM", count)
 
 
 def fill_empty(tensors):
-    """Gives a replica without photos in the last batch a black one.
+    """Gives a replica without photos in the last batch one black photo.
 
-    TensorFlow's convolutions fail on batches of 0 photos; as its share is 0, it
-    has no part in what is learned.
+    TensorFlow's convolutions fail on batches of 0 photos. The black photo has no
+    effect on training, because its share is 0.
     """
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return tensors

@@ -1,4 +1,4 @@
-"""The page as a person uses it, and what is seen there."""
+"""Uses the page as a person does, and reads what it shows."""
 
 import json
 
@@ -11,7 +11,7 @@ RED = "#c03030"
 FAR = (0.9, 0.85)
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844, "has_touch": True, "is_mobile": True}
-# Whatever has been asked for is there, in all of the photos.
+# All photos show their requested results.
 IDLE = "#strip:not(:has(.cell:not([data-state=done], [data-state=failed])))"
 SHOWN = '#picture:not([aria-busy="true"])'
 READY = '#stage[data-state=done][aria-busy="false"]'
@@ -65,7 +65,7 @@ class Page:
         return bytes(content)
 
     def hints(self):
-        """What the list of the dots says: (x, y, color) of each."""
+        """Returns (x, y, color) of each dot in the list."""
         names = ("x", "y", "color")
         return [
             tuple(row.locator(f"[name={name}]").input_value() for name in names)
@@ -93,7 +93,7 @@ def is_red(rgb):
 
 
 def assert_same(result, wanted, engine):
-    """A result is the one that the library gives: in the browser, all but a level."""
+    """Asserts that a result is the library's; in the browser, to within a level."""
     if engine == "server":
         assert result == wanted
         return
@@ -105,7 +105,7 @@ def assert_same(result, wanted, engine):
 
 
 def drop(page, names_and_contents):
-    """Drops files on the page, somewhere beside its box."""
+    """Drops files on the page, outside its box."""
     page.evaluate(
         """(files) => {
           const transfer = new DataTransfer();
@@ -128,7 +128,7 @@ def read(path):
 
 
 def saved(used, about):
-    """The hint as the page keeps it: the list shows fewer digits."""
+    """Returns the hint that the page stores; the list shows fewer digits."""
     used.page.locator("#dot-list").evaluate("(list) => { list.open = true; }")
     with used.page.expect_download() as event:
         used.page.click("#save-dots")

@@ -31,7 +31,7 @@ BROWSER = next(
     None,
 )
 EXPECTED = ("Failed to load resource", "Service Worker registration blocked")
-SECONDS = 20_000  # for whatever the page does, in its milliseconds
+SECONDS = 20_000  # timeout of the page, in milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def browser():
 def open_page_at(browser):
     """A function that opens the page at an address, in a browser of its own.
 
-    It sees to it that nothing is asked elsewhere, and that there is no message in the
-    console, but of what could not be loaded, where `errors_expected`.
+    It checks that the page makes no request to other hosts. It also checks that the
+    console has no message, except failed requests if `errors_expected`.
     """
     contexts, wrong = [], []
 
@@ -91,7 +91,7 @@ def open_page_at(browser):
 
 @pytest.fixture
 def open_page(open_page_at, address):
-    """The same, of the fixture `address` of a module."""
+    """The same function for the fixture `address` of a module."""
     return functools.partial(open_page_at, address)
 
 
@@ -110,7 +110,7 @@ def running(obedient_colorizer):
 
 @pytest.fixture(scope="session")
 def runtime():
-    """ONNX Runtime Web is there, or can be had."""
+    """Skips the test if ONNX Runtime Web cannot be fetched."""
     from colorizer_tf.site import SiteError, fetch_runtime
 
     try:
@@ -134,7 +134,7 @@ def obedient_site(runtime, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["server", "browser"])
 def engine(request):
-    """What the page gets its colors from."""
+    """The kind of engine that the page uses."""
     return request.param
 
 
@@ -162,7 +162,7 @@ def photos(tmp_path):
 
 
 class SlowColorizer(Colorizer):
-    """A colorizer whose network waits until it is let go."""
+    """A colorizer whose network waits until a test releases it."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

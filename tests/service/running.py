@@ -76,5 +76,5 @@ class RunningService:
         )
 
     def is_tidy(self):
-        """Whether nothing lies in the temporary folder."""
+        """Whether the temporary folder is empty."""
         return not list(self.store.folder.iterdir())

@@ -1,4 +1,4 @@
-"""A host of plain files for the tests."""
+"""A server of static files for the tests."""
 
 import functools
 import http.server
@@ -6,7 +6,7 @@ import threading
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """As `python -m http.server`; it keeps what is asked for."""
+    """Works as `python -m http.server`, and keeps the requested paths."""
 
     def do_GET(self):
         if self.path.endswith(self.server.missing):
@@ -22,8 +22,8 @@ class RunningSite:
     """A folder on a free port, in a thread of this process.
 
     Args:
-        folder: what is served.
-        missing: the ends of names that are out of reach for now.
+        folder: the folder to serve.
+        missing: endings of names that the server does not find.
     """
 
     def __init__(self, folder, missing=()):

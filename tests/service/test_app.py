@@ -1,4 +1,4 @@
-"""The address for programs: good photos, rubbish, load, and the end."""
+"""Tests the API: good photos, invalid files, load and shutdown."""
 
 import asyncio
 import concurrent.futures
@@ -125,7 +125,7 @@ def test_a_preview_is_no_larger_than_asked_for(service):
     small = decode(response.content)
     assert (small.size, small.mode) == ((80, 60), "RGBA")
     assert np.ptp(np.asarray(small)[..., :3].astype(int), axis=2).max() > 20
-    # None is made larger, and none at all is refused.
+    # No photo is enlarged, and a size of 0 is refused.
     response = service.post(("a.png", encode()), longest_side="80")
     assert decode(response.content).size == (50, 40)
     assert service.post(("a.png", encode()), longest_side="0").status_code == 422
@@ -133,7 +133,7 @@ def test_a_preview_is_no_larger_than_asked_for(service):
 
 def test_without_color_it_is_the_gray_photo(service, monkeypatch):
     photo = encode()
-    with monkeypatch.context() as patch:  # nor does the network get to see it
+    with monkeypatch.context() as patch:  # the network does not run on it
         patch.setattr(service.store.queue.colorizer, "predict_chroma", None)
         response = service.post(("a.png", photo), strength="0")
     levels = np.asarray(decode(response.content))
@@ -153,7 +153,7 @@ def test_hints_give_what_the_colorizer_gives_with_them(service, colorizer, tmp_p
     assert response.content == (tmp_path / "b.png").read_bytes()
     plain = service.post(("a.png", encode()))
     assert response.content != plain.content
-    # An empty field, as a form sends it, is none.
+    # An empty field, as forms send it, counts as missing.
     for none in ("", "[]"):
         assert service.post(("a.png", encode()), hints=none).content == plain.content
 
@@ -304,7 +304,7 @@ def test_a_full_queue_says_when_to_come_again(slow_colorizer):
         assert httpx.get(f"{running.url}/health").json()["queue"] == 3
         slow_colorizer.go.set()
         assert [each.result().status_code for each in waiting] == [200] * 3
-        # Those that came while the network was busy went through it together.
+        # Photos that arrived while the network was busy formed one batch.
         assert max(slow_colorizer.batches) >= 2
         assert running.post(("a.png", encode())).status_code == 200
 
@@ -365,7 +365,7 @@ def test_the_figures(service):
 
 
 def test_nothing_of_a_photo_lies_on_the_disk_by_its_answer(service):
-    # From memory or, like this one, from a file: its name has gone by the first byte.
+    # A large response is sent from a file whose name is already removed.
     files = {"photo": ("a.png", encode((1200, 1500)))}
     with httpx.stream("POST", f"{service.url}/api/colorize", files=files) as response:
         assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""What clients send and ask for is bounded, in bytes, time and addresses."""
+"""Tests the limits of requests in bytes, time and addresses."""
 
 import contextlib
 import re
@@ -74,7 +74,7 @@ def test_a_hundred_connections_that_never_finish_hold_nobody_up(service):
     start = time.monotonic()
     assert service.post(("a.png", encode())).status_code == 200
     assert time.monotonic() - start < 10
-    # What has begun a body is told that it took too long.
+    # A client that stalls within a body gets 408.
     slow[2].settimeout(20)
     assert b" 408 " in slow[2].recv(1000)
     for connection in slow:
@@ -121,7 +121,7 @@ def test_the_pages_refer_to_no_other_host(service):
     docs = httpx.get(f"{service.url}/docs").text
     for text in (*texts, docs):
         hosts = set(re.findall(r"(?:https?:)?//([\w.-]+\.[a-z]{2,}|[\d.]+:)", text))
-        # The World Wide Web Consortium's is but a name, of what SVG is.
+        # The W3C's address is only the name of SVG's namespace.
         assert hosts <= {"www.w3.org"}
     scripts = re.findall(r'(?:src|href)="((?:docs|static)/[^"]+)"', docs)
     assert len(scripts) == 3

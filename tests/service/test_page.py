@@ -1,4 +1,4 @@
-"""The page, in a real browser: photos in, results out, kept, and for everybody."""
+"""Tests the page in a real browser: intake, results, storage and accessibility."""
 
 import io
 import json
@@ -57,7 +57,7 @@ def test_photos_are_dropped_anywhere_and_pasted(open_page, photos):
 def test_a_folder_gives_its_photos_and_their_dots(open_page, photos, tmp_path, engine):
     folder = tmp_path / "box"
     folder.mkdir()
-    # The first is of a format that no browser shows.
+    # No browser shows the format of the first photo.
     scan, ending = (photos[2], "tif") if engine == "server" else (photos[1], "jpg")
     for name, path in (("a.png", photos[0]), (f"b.{ending}", scan)):
         (folder / name).write_bytes(read(path))
@@ -91,7 +91,7 @@ def test_each_photo_has_its_own_and_a_reload_keeps_it(open_page, photos):
     page.reload()
     page.wait_for_selector("body.ready")
     used.wait()
-    assert page.inner_text("#name") == "b.jpg"  # it is where it was
+    assert page.inner_text("#name") == "b.jpg"  # it is back in its place
     assert used.dots.count() == 2
     page.goto("about:blank")
     page.go_back()
@@ -127,7 +127,7 @@ def test_a_broken_file_stops_no_other(open_page, photos, tmp_path, engine):
         ".cell", "(cells) => cells.map((cell) => cell.dataset.state)"
     )
     assert states == ["done", "failed", "failed", "failed", "done"]
-    # What is uploaded nowhere may be as large as it likes.
+    # Without an upload, a file may have any size.
     huge = "may have 2 MB" if engine == "server" else "is not a photo"
     for number, words in enumerate(("damaged", "is not a photo", huge), 1):
         page.click(f".cell >> nth={number}")
@@ -211,7 +211,7 @@ def test_a_photo_is_removed_and_put_back(open_page, photos):
     page.wait_for_selector(".cell >> nth=2")
     assert page.inner_text("#name") == "b.jpg"
     assert used.dots.count() == 1
-    # The row is a group of radio buttons to the keys.
+    # For the keyboard, the row is a group of radio buttons.
     page.focus(".cell :checked")
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#name") == "scan.tif"

@@ -1,4 +1,4 @@
-"""The queue of photos, without the service around it."""
+"""Tests the queue of photos without the service."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_small_photos_go_past_large_ones(slow_colorizer, make_tasks, monkeypatch
     queue = queue_module.PhotoQueue(slow_colorizer)
     tasks = make_tasks([(40, 50)] * 3 + [(20, 30)] * 2)
     queue.submit(tasks)
-    # Of the large ones, one at a time is at work.
+    # Only one large photo is in progress at a time.
     wait_for(lambda: all(task.future.running() for task in tasks[3:]))
     assert [task.future.running() for task in tasks[:3]] == [True, False, False]
     tasks[1].cancel()

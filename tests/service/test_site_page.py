@@ -1,4 +1,4 @@
-"""The static site in a real browser: nothing is asked, and the colors are the same."""
+"""Tests the static site in a real browser: no requests, and the same colors."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from browsing import GREEN, IDLE, READY, Page, color_at, is_green
 from serving import RunningSite
 
 SLOPE, OFFSET = (0.1, -0.15), (-0.08, 0.12)
-# What the page asks of ONNX Runtime, answered by the same colors everywhere.
+# A fake of ONNX Runtime that gives all places the same color.
 STAND_IN = """
 export const env = {wasm: {}};
 export class Tensor {
@@ -165,7 +165,7 @@ def test_a_second_visit_asks_for_nothing(box_site, open_page_at, photos):
         used.wait()
         # The browser itself looks for a newer service worker.
         assert [line for line in running.asked if line != "GET /sw.js"] == []
-    # And now there is no host.
+    # Now the server is gone.
     page.reload()
     page.wait_for_selector("body.ready")
     used.set(0.25, 0.3, GREEN)
@@ -186,7 +186,7 @@ def test_without_threads_it_works(box_site, open_page_at, photos):
 
 
 def test_results_are_those_of_the_command(box_site, open_page_at, tmp_path):
-    """With hints, and at another strength."""
+    """Compares results with hints and at another strength."""
     colorizer = ct.Colorizer.pretrained()
     hints = [ct.Hint(0.3, 0.4, GREEN), ct.Hint(0.8, 0.5, "#a03040")]
     Image.fromarray(make_gray(301, 407)).save(tmp_path / "a.png")

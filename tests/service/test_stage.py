@@ -1,4 +1,4 @@
-"""The stage of the page, in a real browser: seen, compared, and given colors."""
+"""Tests the stage of the page in a real browser."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_a_color_is_set_undone_and_downloaded(
     used.set(*place, GREEN)
     assert is_green(color_at(used.picture(), place))
     assert abs(color_at(used.picture(), FAR) - color_at(first, FAR)).max() <= 3
-    # A click in the gray half takes it away: the color is to be seen.
+    # A click in the gray half ends the comparison, to show the color.
     assert not page.is_visible("#handle")
     ((x, y, color),) = used.hints()
     assert (float(x), float(y)) == pytest.approx((25, 30), abs=0.5)
@@ -76,7 +76,7 @@ def test_a_download_has_what_was_set_a_moment_ago(open_page, running, photos, en
     used = Page(page, photos[0], touch=True)
     page.fill("#colour-input", GREEN)
     used.tap(0.25, 0.3)
-    _, result = used.download()  # what was said lies over no button either
+    _, result = used.download()  # the message does not cover the button
     hint = saved(used, {"x": 0.25, "y": 0.3, "color": GREEN})
     own = {"strength": "1", "hints": json.dumps([hint])}
     wanted = running.post(("мама.png", read(photos[0])), **own).content
@@ -145,7 +145,7 @@ def test_it_is_seen_larger_and_the_divider_is_moved(open_page, photos):
     assert page.inner_text("#fit-button") != "100%"
     assert page.evaluate("scrollY") == 0
     assert used.point(0.3, 0.3) == pytest.approx(before, abs=2)
-    page.mouse.down()  # what is seen is moved, and no dot is set
+    page.mouse.down()  # this moves the view, and sets no dot
     page.mouse.move(before[0] - 50, before[1] - 30)
     page.mouse.up()
     assert used.point(0.3, 0.3) == pytest.approx(
@@ -183,7 +183,7 @@ def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos)
     page.keyboard.press("ArrowLeft")
     ((left, top, _),) = used.hints()
     assert (float(x) - float(left), float(y) - float(top)) == pytest.approx((1, 1))
-    for _ in range(3):  # each is a step, and the way by hand was one
+    for _ in range(3):  # each nudge is a step, and the drag was one
         page.keyboard.press("Control+z")
     ((x, y, _),) = used.hints()
     assert (float(x), float(y)) == pytest.approx((25, 30), abs=0.5)
@@ -193,7 +193,7 @@ def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos)
     used.dots.click()
     assert page.get_attribute(".dot", "aria-pressed") == "true"
     assert page.input_value("#colour-input") == GREEN
-    # The list does the same, and a dot can be set without a mouse at all.
+    # The list does the same, and sets a dot without a mouse.
     page.click("#dot-list summary")
     page.fill("#dot-list [name=x]", "60")
     page.keyboard.press("Tab")
@@ -203,7 +203,7 @@ def test_dots_are_moved_chosen_and_removed_by_hand_and_by_key(open_page, photos)
     used.wait()
     hints = [(float(x), float(y), color) for x, y, color in used.hints()]
     assert hints == [(60, pytest.approx(30, abs=0.5), RED), (50, 50, GREEN)]
-    page.keyboard.press("Delete")  # of the new dot, which has the focus
+    page.keyboard.press("Delete")  # the new dot has the focus
     page.click("#dot-list li button")
     used.wait()
     assert used.hints() == []
@@ -230,14 +230,14 @@ def test_the_strength_is_the_photos_own_or_for_all(open_page, photos):
     used.wait()
     gray = np.asarray(decode(used.picture()).convert("RGB")).astype(int)
     assert np.ptp(gray, axis=2).max() <= 2
-    used.set(0.25, 0.3, GREEN)  # alone it colors the photo
+    used.set(0.25, 0.3, GREEN)  # it is the only hint, and colors the photo
     assert is_green(color_at(used.picture(), (0.25, 0.3)))
     assert np.ptp(color_at(used.picture(), FAR)) <= 2
     page.focus("#undo-button")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     used.wait()
-    # Its keys stay where they are, though there is nothing more to undo.
+    # The focus stays on the button, though there is nothing more to undo.
     assert page.get_attribute("#undo-button", "aria-disabled") == "true"
     assert page.evaluate("document.activeElement.id") == "undo-button"
     page.keyboard.press("Control+y")
@@ -264,7 +264,7 @@ def test_dots_come_from_files_and_what_is_none_is_named(
     (tmp_path / "other.json").write_text(json.dumps(entries))
     page.set_input_files("#hints", tmp_path / "other.json")
     page.wait_for_selector("#message:has-text('запись 2')")
-    # By its name it belongs to the other photo.
+    # By its name, the file belongs to the other photo.
     hints = [ct.Hint(0.25, 0.3, GREEN)]
     ct.write_hints(tmp_path / "мама.hints.json", hints)
     page.set_input_files("#hints", tmp_path / "мама.hints.json")

@@ -1,4 +1,4 @@
-"""Suggested colors, by the API and on the page."""
+"""Tests suggested colors, in the API and on the page."""
 
 import json
 
@@ -28,7 +28,7 @@ def running(colorizer):
 
 
 @pytest.fixture(scope="module")
-def address(running):  # the engine of the browser suggests nothing
+def address(running):  # the browser's engine suggests no colors
     return running.url
 
 

@@ -61,7 +61,7 @@ def test_the_graph_is_the_librarys_arithmetic(
     inputs = as_inputs(photo, strength, hints)
     result = np.asarray(BrowserGraph(generator)([*inputs.values()]))
     difference = abs(result - fit(photo))
-    # OpenCV's Lab, by which hints are as vivid in the shade, goes by tables.
+    # OpenCV's Lab, which fits hints to the luma, is interpolated from tables.
     assert difference.max() < (1e-2 if hints else 2e-4)
     assert difference.mean() < (1e-3 if hints else 1e-5)
 

@@ -200,7 +200,7 @@ def test_each_epoch_of_training_has_each_photo_once_in_an_order_of_its_own(tmp_p
     for color, path in zip(colors, paths, strict=True):
         Image.new("RGB", (20, 30), tuple(map(int, color))).save(path)
 
-    def hue(colors):  # which no change of tone touches
+    def hue(colors):  # changes of tone keep it
         cb, cr = np.moveaxis(rgb_to_chroma(np.float64(colors)), -1, 0)
         return np.arctan2(cr, cb).round(3).tolist()
 
@@ -237,7 +237,7 @@ def test_photos_smaller_than_the_pairs_are_enlarged(tmp_path, write_photos, trai
 
 
 def ramp(height, width):
-    """A photo whose red says how far right a pixel lies, and green how far down."""
+    """A photo whose red is a pixel's column, and green its row."""
     photo = np.zeros((height, width, 3), np.uint8)
     photo[..., 0] = 4 * np.arange(width)
     photo[..., 1] = 4 * np.arange(height)[:, None]
@@ -272,7 +272,7 @@ def test_random_squares_are_zoomed_without_a_change_of_aspect():
     widths = np.abs(squares[:, 0, -1, 0] - squares[:, 0, 0, 0])
     heights = squares[:, -1, 0, 1] - squares[:, 0, 0, 1]
     np.testing.assert_allclose(widths, heights, atol=8)
-    # Between half of the shorter side and all of it, less a pixel of the grid.
+    # Between half and all of the shorter side, minus a pixel of the grid.
     assert 4 * 16 <= widths.min() <= 4 * 18
     assert 4 * 33 < widths.max() < 4 * 36
 
@@ -342,7 +342,7 @@ def test_strong_training_pairs_are_repeatable_and_mix_two_photos(tmp_path):
     assert equal(load(), load())
     assert not equal(load(), load(seed=1))
     assert mixed(load(strong=False)) == 0
-    # Two in five, and half of those have a rectangle of their own kind.
+    # Two of five, and half of these have a rectangle of their own kind.
     assert 0 < mixed(load()) < 12
 
 

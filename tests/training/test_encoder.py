@@ -13,7 +13,7 @@ HEAD = Path(__file__).parent / "efficientnet_lite0_head.npz"
 
 
 def classify(photo, channels):
-    """The ImageNet class of a photo, by the head that the package leaves out."""
+    """Returns the ImageNet class of a photo; the package lacks this head."""
     encoder = build_encoder(channels)
     head = np.load(HEAD)
 

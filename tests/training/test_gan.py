@@ -110,6 +110,11 @@ def test_an_unknown_pixel_loss_is_named(generator):
         ColorizationGAN(generator, pixel_loss="l1")
 
 
+def test_a_discriminator_without_an_optimizer_is_refused(generator, discriminator):
+    with pytest.raises(ValueError, match="d_optimizer"):
+        ColorizationGAN(generator, discriminator).compile(keras.optimizers.Adam())
+
+
 @pytest.mark.parametrize("smoothing", [0, 0.2])
 def test_the_discriminator_is_updated_as_by_hand(generator, discriminator, smoothing):
     gray, color = pairs()
@@ -300,7 +305,7 @@ def test_a_generator_is_trained_with_hints(discriminator):
     gan = compiled(generator, discriminator)
     (embedding,) = [v for v in generator.trainable_variables if v.shape == (1, 1, 3, 8)]
 
-    for _ in range(2):  # the first step gives the chroma a gradient to hand down
+    for _ in range(2):  # only after the first step does the chroma pass on a gradient
         before = embedding.numpy()
         gan.train_step(((gray, hints), color))
 

@@ -65,7 +65,7 @@ def whole_generator():
 
 @pytest.fixture
 def generator(whole_generator):
-    """The generator of the defaults, whose weights a test may change."""
+    """The default generator; a test may change its weights."""
     weights = whole_generator.get_weights()
     yield whole_generator
     whole_generator.set_weights(weights)
@@ -73,7 +73,7 @@ def generator(whole_generator):
 
 @pytest.fixture(scope="module", autouse=True)
 def reloading(tmp_path_factory, whole_generator):
-    """A process that reloads a saved generator, beside the other tests."""
+    """A process that reloads a saved generator while other tests run."""
     folder = tmp_path_factory.mktemp("reloading")
     gray = gray_photos()
     hints = no_hints(gray)
@@ -359,7 +359,7 @@ def test_each_head_gives_a_logit_for_each_patch(whole_discriminator):
 
     assert logits.shape == (2, 2, 3, 4)
     assert (logits.std(axis=(0, 1, 2)) > 0).all()
-    assert logits.min() < 0 < logits.max()  # not squashed into probabilities
+    assert logits.min() < 0 < logits.max()  # logits, not probabilities
 
 
 def test_every_head_tells_color_from_gray(whole_discriminator):

@@ -1,4 +1,4 @@
-"""Photos gathered and a run folder opened, before a training."""
+"""Tests gathering photos and opening a run folder."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What a command shows of TensorFlow's start: nothing, if all is well."""
+"""Tests that TensorFlow's start prints nothing if it works."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def test_a_command_shows_what_is_its_own(tmp_path):
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """A function that writes a package `tensorflow`, and runs its import."""
+    """A function that writes a fake package `tensorflow`, and imports it."""
 
     def execute(code, **environment):
         package = tmp_path / "tensorflow"

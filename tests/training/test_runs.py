@@ -39,7 +39,7 @@ def tiny_gan(run_eagerly=False):
 
 
 def train(photos, run_dir, epochs, *callbacks, run_eagerly=False, pictures=False):
-    """Trains as the notebook does; returns the numbers of the epochs begun."""
+    """Trains as the notebook does; returns the numbers of the started epochs."""
     keras.utils.set_random_seed(3)
     split = ct.split_photos(ct.find_photos(photos), 0.1, 0.2, seed=3)
     behind = ct.open_run(run_dir, SETTINGS)
@@ -68,7 +68,7 @@ def train(photos, run_dir, epochs, *callbacks, run_eagerly=False, pictures=False
 
 
 class Kill(keras.callbacks.Callback):
-    """Ends its own process, as `kill -9` does, in the second step of an epoch."""
+    """Kills its own process, as by `kill -9`, in the second step of an epoch."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -107,7 +107,7 @@ def photos(tmp_path_factory, write_photos):
 
 @pytest.fixture(scope="module")
 def killed_run(tmp_path_factory, photos):
-    """A run that is being killed in its third epoch, in a process of its own."""
+    """A run in its own process that is killed in its third epoch."""
     folder = tmp_path_factory.mktemp("runs") / "killed"
     package, tests = Path(ct.__file__).parents[1], Path(__file__).parents[1]
     process = subprocess.Popen(
@@ -121,7 +121,7 @@ def killed_run(tmp_path_factory, photos):
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, photos, killed_run):
-    """A run of three epochs that nothing interrupted, beside the other one."""
+    """An uninterrupted run of three epochs, parallel to the other one."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with contextlib.redirect_stdout(io.StringIO()) as output:
         began = train(photos, folder, 3, pictures=True)
@@ -130,12 +130,12 @@ def whole_run(tmp_path_factory, photos, killed_run):
 
 @pytest.fixture
 def run_dir(whole_run, tmp_path):
-    """A copy of that run, to go on with."""
+    """A copy of the killed run, to continue."""
     return shutil.copytree(whole_run.folder, tmp_path / "run")
 
 
 def arrays(path):
-    """All that a checkpoint holds but the history, by name."""
+    """Returns a checkpoint's arrays by name, without the history."""
     found = {}
     with h5py.File(path) as file:
         file.visititems(
@@ -223,7 +223,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(photos, whole_run, kille
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
     rows = zip(history(killed_run.folder), history(whole_run.folder), strict=True)
-    # A mean over an epoch may differ in its last bit, the weights may not.
+    # A mean over an epoch may differ in its last bit; the weights must be equal.
     assert all(resumed == pytest.approx(whole, rel=1e-5) for resumed, whole in rows)
 
 

@@ -1,4 +1,4 @@
-"""Two workers on this machine, each a process of its own.
+"""Tests two workers on this machine, each in its own process.
 
 They train a generator with averaged weights, on the squared error alone and then
 against a discriminator with spectral normalization. In the last batch of an epoch,
@@ -59,7 +59,7 @@ class Record(keras.callbacks.Callback):
 
 
 def train(photos, run_dir, record, kill=False):
-    """Trains as the notebook does; `record` is a folder of this worker's own."""
+    """Trains as the notebook does; `record` is this worker's own folder."""
     strategy = ct.training_strategy()
     run_dir = ct.worker_folder(run_dir, strategy)
     behind = ct.open_run(run_dir, {"batch_size": 4}, strategy)
@@ -129,7 +129,7 @@ def wait_for_workers(processes):
 
 
 class Pair:
-    """Two workers that have been started; `kill` ends the second one early."""
+    """Two started workers; `kill` ends the second one early."""
 
     def __init__(self, folder, photos, run_dir, kill=False):
         self.run_dir = run_dir
@@ -145,9 +145,9 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, write_photos):
-    """A run of two workers, one in which the second is killed, and the same again.
+    """Three runs: two workers, one of them killed, and the killed run continued.
 
-    The first two go on side by side, and beside them the same on one machine.
+    The first two run in parallel with the same training on one machine.
     """
     folder = tmp_path_factory.mktemp("workers")
     write_photos(folder / "photos", 18)

@@ -1,5 +1,5 @@
-// How colours are got. The rest of the page knows nothing of what is behind this:
-// here it is the browser itself, in a worker; no photo leaves it.
+// Makes colors in the browser itself, in a worker; no photo leaves it. On the static site,
+// this module replaces static/engine.js.
 
 import {site} from "./browser/site.js";
 
@@ -17,14 +17,14 @@ export class EngineError extends Error {
 
 let worker = null;
 let last = 0;
-let tell = () => {}; // the page, of the network on its way
-const waiting = new Map(); // what has been asked of the worker, by its number
+let tell = () => {}; // reports to the page while the network loads
+const waiting = new Map(); // id of a task of the worker -> {resolve, reject}
 
 const start = () => {
   worker = new Worker(new URL("browser/worker.js", import.meta.url), {type: "module"});
   const begun = performance.now();
   worker.addEventListener("message", ({data: {id, code, values, error, result}}) => {
-    if (code !== undefined) { // nothing is said of what comes at once
+    if (code !== undefined) { // a network from the cache loads without a message
       if (performance.now() - begun > 1000 * SILENT_SECONDS) tell(code, values);
       return;
     }
@@ -34,7 +34,7 @@ const start = () => {
   });
 };
 
-// What may be asked for: {hints: how many}.
+// Returns the limits: {hints: the most hints of a photo}.
 export const describe = async ({onWait} = {}) => {
   await isolate();
   tell = onWait ?? tell;
@@ -42,11 +42,11 @@ export const describe = async ({onWait} = {}) => {
   return {hints: site.hints};
 };
 
-// The gray photo, upright, as large as a screen, in a format that browsers show.
+// Returns the gray photo, upright, at the size of a screen, as a JPEG: {blob, name}.
 export const preview = (file, name, options = {}) =>
   colorize(file, name, {...options, strength: 0, format: "jpg", longestSide: PREVIEW_SIDE});
 
-// A photo in colour: {blob, name}.
+// Returns a photo in color: {blob, name}.
 export const colorize = (file, name, options = {}) =>
   new Promise((resolve, reject) => {
     const {strength = 1, hints = [], format, longestSide, signal} = options;
@@ -67,8 +67,8 @@ export const colorize = (file, name, options = {}) =>
     worker.postMessage({id, file, name, strength, hints, format, longestSide});
   });
 
-// The service worker keeps the site for the next time, and adds the headers that threads
-// need; for these the page has to be loaded once more, before anything is done with it.
+// Starts the service worker, which caches the site and adds the headers that threads need.
+// The headers take effect after the page is loaded once more.
 const isolate = async () => {
   const container = navigator.serviceWorker;
   if (!container) return;
@@ -77,7 +77,7 @@ const isolate = async () => {
     : new Promise((resolve) => container.addEventListener("controllerchange", resolve));
   try {
     await container.register(new URL("sw.js", root), {updateViaCache: "all"});
-  } catch { // not kept, as in some private windows
+  } catch { // not allowed, as in some private windows
     return;
   }
   if (crossOriginIsolated || sessionStorage.getItem("isolated")) return;

@@ -1,17 +1,17 @@
-// The network's small chroma brought up to a photo of any size; see painting.py.
+// Brings the network's small chroma to the size of a photo; see painting.py.
 
 const [RED, GREEN, BLUE] = [0.299, 0.587, 0.114];
 const CB_SCALE = 2 * (1 - BLUE);
 const CR_SCALE = 2 * (1 - RED);
 
-// Returns pixels (Uint8Array) scaled down by the means of areas, as OpenCV's INTER_AREA.
+// Returns pixels (Uint8Array) scaled down to means of areas, as OpenCV's INTER_AREA.
 export const shrink = (pixels, height, width, newHeight, newWidth) => {
   if (newHeight === height && newWidth === width) return pixels;
   const [down, across] = [height / newHeight, width / newWidth];
   const result = new Uint8Array(newHeight * newWidth);
   const line = new Float64Array(newWidth), sums = new Float64Array(newWidth);
-  // Of each new column: its first whole pixel, the one after its last, and the parts of
-  // the pixels before and after these.
+  // For each new column: its first whole pixel, the end of its whole pixels, and the
+  // shares of the pixels before and after them.
   const spans = Array.from({length: newWidth}, (_, column) => {
     const [start, end] = [column * across, Math.min(width, (column + 1) * across)];
     const [first, last] = [Math.ceil(start - 1e-9), Math.floor(end + 1e-9)];
@@ -28,7 +28,7 @@ export const shrink = (pixels, height, width, newHeight, newWidth) => {
       if (after > 1e-9) sum += after * pixels[at + last];
       line[column] = sum;
     }
-    const share = Math.min(1, bottom - row); // of this row, in the new one
+    const share = Math.min(1, bottom - row); // the part of this row in the new row
     for (let column = 0; column < newWidth; column += 1) sums[column] += share * line[column];
     if (row + 1 < bottom - 1e-9 && row + 1 < height) continue;
     const out = newRow * newWidth;
@@ -42,10 +42,10 @@ export const shrink = (pixels, height, width, newHeight, newWidth) => {
   return result;
 };
 
-// The (height, width) of slope and offset for what the network sees.
+// Returns the [height, width] of slope and offset for that of the network's input.
 export const fitShape = (height, width) => [Math.ceil(height / 2), Math.ceil(width / 2)];
 
-// Between which old pixels new ones lie, and how near to the second one.
+// Returns the two old pixels around each new pixel, and the share of the second one.
 const between = (old, length) => {
   const [left, right, share] = [new Int32Array(length), new Int32Array(length), new Float32Array(length)];
   for (let at = 0; at < length; at += 1) {
@@ -57,7 +57,7 @@ const between = (old, length) => {
   return {left, right, share};
 };
 
-// A function that returns slope and offset of Cb and Cr in a row, each as long as the row.
+// Returns a function: row -> slopes and offsets of Cb and Cr, each as long as the row.
 const stretch = ({data, rows, columns}, height, width) => {
   const [down, across] = [between(rows, height), between(columns, width)];
   const short = new Float32Array(columns);
@@ -79,14 +79,15 @@ const stretch = ({data, rows, columns}, height, width) => {
   };
 };
 
-// How much of the offsets from the luma there is room for, between what is below and above.
+// Returns the factor, at most 1, by which the offsets of red, green and blue from the luma
+// fit between `below` and `above`.
 const room = (below, above, red, green, blue) => {
   const highest = Math.max(red, green, blue) + 1e-6;
   const lowest = Math.min(red, green, blue) - 1e-6;
   return Math.min(1, above / highest, -below / lowest);
 };
 
-// A function that paints rows of a gray photo into RGBA: `paintRows(rgba, top, bottom)`.
+// Returns `paintRows(rgba, top, bottom)`, which paints rows of a gray photo into RGBA.
 export const paint = (luma, height, width, fit) => {
   const lines = stretch(fit, height, width);
   return (rgba, top, bottom) => {
@@ -107,15 +108,16 @@ export const paint = (luma, height, width, fit) => {
   };
 };
 
-// The same for a JPEG, which holds one colour for four pixels. It suits the brightest and
-// the darkest of them and of the ones around, so that no decoder leaves the range of RGB.
+// Returns the same for a JPEG, which has one chroma for four pixels. The chroma fits the
+// brightest and the darkest of these and of their neighbors, so that no decoder leaves the
+// range of RGB.
 export const paintPlanes = (luma, height, width, fit) => {
   const half = Math.ceil(width / 2);
   const lines = stretch(fit, Math.ceil(height / 2), half);
   const [low, high, mean] = Array.from({length: 3}, () => new Uint8Array(half));
   const [lowest, highest] = Array.from({length: 2}, () => new Uint8Array(width + 3));
   const clamp = (row) => Math.min(height - 1, Math.max(0, row)) * width;
-  const measure = (row) => { // of the photo, an even one
+  const measure = (row) => { // `row` is even
     const above = clamp(row - 1), one = clamp(row), other = clamp(row + 1), below = clamp(row + 2);
     for (let x = 0; x < width; x += 1) {
       const a = luma[above + x], b = luma[one + x], c = luma[other + x], d = luma[below + x];

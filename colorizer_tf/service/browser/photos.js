@@ -1,4 +1,4 @@
-// Photo files: read as luma, and written in colour; see photos.py.
+// Reads photo files as luma, and writes them in color; see photos.py.
 
 import {shrink} from "./painting.js";
 
@@ -14,7 +14,7 @@ const lumaOf = (red, green, blue) =>
   (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16;
 const ascii = (bytes) => String.fromCharCode(...bytes);
 
-// The format of a file by its content, whatever its name says: the ending of its result.
+// Returns the extension of a file's result, by the file's content and not by its name.
 export const extensionOf = async (file) => {
   const head = ascii(await read(file, 0, 12));
   if (head.startsWith("\xff\xd8\xff")) return ".jpg";
@@ -22,14 +22,15 @@ export const extensionOf = async (file) => {
   if (/^(II[*+]\0|MM\0[*+])/.test(head)) return ".tif";
   if (/^RIFF....WEBP/s.test(head)) return ".webp";
   if (head.startsWith("BM")) return ".bmp";
-  return null; // whatever else the browser reads becomes a JPEG
+  return null; // other formats that the browser reads become JPEG
 };
 
-// Whether it is beyond a browser: TIFF, and 16 bits.
+// Returns whether browsers cannot handle the file: TIFF, and 16 bits.
 export const needsCommand = async (file, extension) =>
   extension === ".tif" || (extension === ".png" && (await read(file, 24, 25))[0] === 16);
 
-// A photo, upright: {luma, width, height, alpha, canvas}; of `longestSide` at most, if given.
+// Returns an upright photo, {luma, width, height, alpha, canvas}, with at most
+// `longestSide` pixels a side, if given.
 export const decode = async (file, extension, maxPixels, longestSide) => {
   if (extension === ".jpg" && !(await isWhole(file))) throw {code: "damaged"};
   let bitmap;
@@ -55,7 +56,7 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
       alpha[at] = data[from + 3];
     }
   }
-  // Some browsers leave a canvas empty that is too large for them.
+  // In some browsers, a canvas that is too large stays empty.
   if (alpha?.every((opacity) => !opacity)) throw {code: "too_many_pixels"};
   const scale = (longestSide ?? Infinity) / Math.max(width, height);
   if (scale < 1) {
@@ -67,7 +68,7 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
   return {luma, alpha, width, height, canvas};
 };
 
-// Browsers show a JPEG that breaks off, with gray where there is nothing.
+// Browsers show a truncated JPEG, with gray in the missing part.
 const isWhole = async (file) => {
   const bytes = new Uint8Array(await file.arrayBuffer());
   for (let at = bytes.length - 2; at > 0; at -= 1) {
@@ -82,13 +83,13 @@ const bands = function* (width, height) {
   for (let top = 0; top < height; top += rows) yield [top, Math.min(rows, height - top)];
 };
 
-// Returns a photo, painted by `paintRows(rgba, top, bottom)`, as a blob.
+// Returns a photo as a blob, painted by `paintRows(rgba, top, bottom)`.
 //
-// `source` is its file, whose EXIF, profile and resolution go from JPEG to JPEG.
+// From its file `source`, a JPEG, another JPEG gets EXIF, color profile and resolution.
 export const encode = async ({alpha, width, height, canvas}, ending, paintRows, source) => {
   const extension = ending ?? ".jpg";
   if (Math.max(width, height) > (MAX_SIDE[extension] ?? Infinity)) throw {code: "wrong_format"};
-  // What was read into it is painted over, so that there is one such canvas.
+  // The canvas of the decoded photo is painted over, to save memory.
   if (canvas.width !== width || canvas.height !== height) {
     [canvas.width, canvas.height] = [width, height];
   }
@@ -103,11 +104,11 @@ export const encode = async ({alpha, width, height, canvas}, ending, paintRows, 
   });
   if (extension === ".bmp") return writeBmp(rows, width, height);
   const blob = await canvas.convertToBlob({type: MEDIA_TYPES[extension], quality: QUALITY});
-  canvas.width = canvas.height = 0; // its memory is free at once
+  canvas.width = canvas.height = 0; // frees its memory at once
   return extension === ".jpg" ? addMetadata(blob, source) : blob;
 };
 
-// Sets the opacity of RGBA, or lays it on white.
+// Sets the opacity of RGBA, or blends it with white.
 const cover = (rgba, alpha, start, keeps) => {
   for (let at = 3, from = start; at < rgba.length; at += 4, from += 1) {
     const opacity = alpha ? alpha[from] : 255;
@@ -128,7 +129,7 @@ const writeBmp = (bands, width, height) => {
   head.setUint16(26, 1, true);
   head.setUint16(28, 24, true);
   const parts = bands.map(({data, height: count}) => {
-    const bytes = new Uint8Array(stride * count); // rows go upwards, and blue comes first
+    const bytes = new Uint8Array(stride * count); // bottom row first, in the order BGR
     for (let row = 0, from = 0; row < count; row += 1) {
       for (let at = stride * (count - 1 - row), x = 0; x < width; x += 1, at += 3, from += 4) {
         bytes.set([data[from + 2], data[from + 1], data[from]], at);
@@ -139,9 +140,9 @@ const writeBmp = (bands, width, height) => {
   return new Blob([head, ...parts.reverse()], {type: "image/bmp"});
 };
 
-// --- What a JPEG says of itself
+// --- Metadata of a JPEG
 
-// The segments before the pixels of a JPEG: [{marker, bytes}], and where they end.
+// Returns the segments before the pixels of a JPEG: [{marker, bytes, at}], `at` their place.
 const readSegments = (bytes) => {
   const segments = [];
   let at = 2;
@@ -165,7 +166,7 @@ const addMetadata = async (blob, source) => {
   const head = all.find((each) => begins(each, "JFIF\0")) ?? own.find((each) => begins(each, "JFIF\0"));
   const exif = all.find((each) => begins(each, "Exif\0"));
   const profile = all.filter((each) => begins(each, "ICC_PROFILE\0"));
-  // A profile for gray or CMYK makes no sense of a photo in colour.
+  // A profile for gray or CMYK does not fit a photo in color.
   const isRgb = profile[0] && ascii(profile[0].bytes.slice(34, 38)) === "RGB ";
   const kept = [head && trimHead(head.bytes), exif && straighten(exif.bytes)]
     .concat(isRgb ? profile.map((each) => each.bytes) : []).filter(Boolean);
@@ -173,7 +174,7 @@ const addMetadata = async (blob, source) => {
   return new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)], {type: blob.type});
 };
 
-// The head of a JPEG without the small picture that it may have.
+// Returns the JFIF segment without its thumbnail.
 const trimHead = (segment) => {
   const head = segment.slice(0, 18);
   head.set([0, 16], 2);
@@ -181,7 +182,7 @@ const trimHead = (segment) => {
   return head;
 };
 
-// EXIF of a photo that has been turned upright, without its small gray picture.
+// Returns the EXIF of an upright photo, without its gray thumbnail.
 const straighten = (segment) => {
   const view = new DataView(segment.buffer, segment.byteOffset, segment.length);
   const little = view.getUint16(10) === 0x4949;
@@ -202,7 +203,8 @@ const straighten = (segment) => {
 
 const splitName = (name) => /^(.+?)(\.[^.]+)?$/s.exec(name).slice(1);
 
-// "a b.jpeg" gives "a b colour.jpeg", safe as the name of a file; see validation.py.
+// Returns a safe file name for a result: "a b.jpeg" gives "a b colour.jpeg"; see
+// validation.py.
 export const resultName = (name, ending) => {
   const extension = ending ?? ".jpg";
   const last = name.replaceAll("\\", "/").split("/").at(-1)

@@ -1,9 +1,9 @@
-// Keeps the site in the browser, so that it is there at once and without a network; and
-// adds the headers that threads need, which hosts of plain files do not send.
+// Caches the site, so that it loads at once and offline. Adds the headers that threads
+// need, because hosts of static files do not send them.
 
 const VERSION = "";
 const PAGE = [];
-const LARGE = []; // their names change with their content
+const LARGE = []; // files whose names change with their content
 
 const pageCache = `page-${VERSION}`;
 const HEADERS = {

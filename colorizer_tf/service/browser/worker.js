@@ -1,5 +1,5 @@
-// Photos in colour, one after the other: read, shrunk, through the network, painted,
-// written. The names are those of the library's modules.
+// Colorizes photos one after the other: decodes, shrinks, runs the network, paints,
+// encodes. The functions are named like those of the library.
 
 import {
   decode, encode, extensionOf, needsCommand, resultName,
@@ -11,10 +11,10 @@ const MAX_PIXELS = 2 ** 27;
 const MOST_THREADS = 4;
 const RETRY_SECONDS = 3;
 
-// --- The network
+// --- Network
 
-// Returns the bytes of a file, and says how many more have come. What is out of reach is
-// asked for again, until it is there.
+// Returns the bytes of a file; calls `report(bytes)` as they arrive. Repeats a failed
+// request until it succeeds.
 const load = async (path, report) => {
   for (;;) {
     const parts = [];
@@ -53,7 +53,7 @@ const openNetwork = async () => {
     ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
   const session = await ort.InferenceSession.create(graph, {executionProviders: ["wasm"]});
   postMessage({code: null});
-  // Returns slope and offset of both planes of colour.
+  // Returns slope and offset of both chroma planes.
   return async (luma, [height, width], hints, strength) => {
     const rows = hints.length
       ? hints.flatMap(({x, y, color}) => [x, y, ...rgbOf(color)]) : [-1, 0, 0, 0, 0];
@@ -68,7 +68,7 @@ const openNetwork = async () => {
 
 const rgbOf = (color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16) / 255);
 
-// One that could not be loaded is asked for again by the next photo.
+// If loading fails, the next photo tries again.
 let network = null;
 const getNetwork = () => {
   network ??= openNetwork().catch((error) => {
@@ -78,7 +78,7 @@ const getNetwork = () => {
   return network;
 };
 
-// --- A photo
+// --- Photo
 
 const workingShape = (height, width) => {
   const scale = Math.min(
@@ -111,7 +111,7 @@ const colorize = async ({file, name, strength, hints, format, longestSide}) => {
   return {blob, name: resultName(name, ending)};
 };
 
-// --- What is asked for: the last first, which is what somebody waits for
+// --- Tasks: the newest first, because the person waits for it
 
 const tasks = [];
 let busy = false;

@@ -1,4 +1,4 @@
-// Results at full size: of one photo, or of all in a zip.
+// Downloads results at full size: of one photo, or of all photos in a zip.
 
 import * as engine from "./engine.js";
 import {zip} from "./zip.js";
@@ -10,18 +10,18 @@ export const save = ({name, blob}) => {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  // Not at once: some browsers ask where to save it first.
+  // Later, because some browsers first ask where to save the file.
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 };
 
-// The photo with all that is set on it by now: {name, blob}.
+// Returns a photo's result with its present settings: {name, blob}.
 export const make = ({file, name, strength, hints}, options) =>
   engine.colorize(file, name, {strength, hints, ...options});
 
-// Results of many photos, a few at a time. One that fails stops no other.
+// Makes results of many photos, a few at a time. A failure does not stop the others.
 //
-// `report(done)` is told how many there are; returns {files, failed}, and of `failed`
-// which photo it is, and the code of why.
+// Calls `report(done)` with the number of finished photos. Returns {files, failed}, where
+// `failed` is a list of {photo, code}.
 export const makeAll = async (photos, report, options) => {
   const files = photos.map(() => null), failed = [];
   let next = 0, done = 0;
@@ -43,7 +43,7 @@ export const makeAll = async (photos, report, options) => {
   return {files: files.filter(Boolean), failed};
 };
 
-// What could not be made is named in a report, as the service does it.
+// Returns a zip of files, with a report of the reasons of failed photos.
 export const pack = async (files, reasons) => {
   const report = {name: "report.txt", blob: new Blob([`${reasons.join("\n")}\n`])};
   return {name: "colorized.zip", blob: await zip(reasons.length ? [...files, report] : files)};

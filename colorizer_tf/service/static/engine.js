@@ -1,8 +1,8 @@
-// How colours are got. The rest of the page knows nothing of what is behind this:
-// here it is the service that the page came from.
+// Asks the service of the page for colors. The static site replaces this module by
+// browser/engine.js, which has the same functions.
 //
-// What cannot be had just now, as the service is full, restarting or out of reach, is
-// waited for: `onWait(code)` is told so. Only `signal` ends that.
+// While the service is full, restarts or cannot be reached, a request is repeated, and
+// `onWait(code)` is called. Only `signal` ends that.
 
 const PREVIEW_SIDE = 1600;
 const FEWEST_SECONDS = 1;
@@ -13,19 +13,19 @@ export class EngineError extends Error {
   constructor(code, seconds) {
     super(code);
     this.code = code;
-    this.seconds = seconds; // after which to try again; undefined for never
+    this.seconds = seconds; // until the next try; undefined if there is none
   }
 }
 
-// What may be asked for: {hints: how many, photo_bytes, ...}.
+// Returns the limits of the service: {hints, photo_bytes, ...}.
 export const describe = (options = {}) =>
   patiently(async () => (await ask("api/about")).json(), options);
 
-// The gray photo, upright, as large as a screen, in a format that browsers show.
+// Returns the gray photo, upright, at the size of a screen, as a JPEG: {blob, name}.
 export const preview = (file, name, options = {}) =>
   colorize(file, name, {...options, strength: 0, format: "jpg", longestSide: PREVIEW_SIDE});
 
-// A photo in colour: {blob, name}.
+// Returns a photo in color: {blob, name}.
 export const colorize = (file, name, options = {}) => {
   const {strength = 1, hints = [], format, longestSide, signal} = options;
   const form = new FormData();
@@ -42,13 +42,13 @@ export const colorize = (file, name, options = {}) => {
   }, options);
 };
 
-// Colours that are likely at a place of a photo: ["#rrggbb", ...].
+// Returns the likely colors of a place in a photo: ["#rrggbb", ...].
 export const suggest = async (file, {x, y, hints = [], signal}) => {
   const {colors} = await consult("api/suggest", {photo: file, x, y}, hints, signal);
   return colors.map(({color}) => color);
 };
 
-// Other results that a photo could have: for each, the dots that give it.
+// Returns the hints of each plausible result of a photo; the first has none.
 export const variants = async (file, {hints = [], signal}) =>
   (await consult("api/variants", {photo: file}, hints, signal)).variants;
 
@@ -69,7 +69,7 @@ const ask = async (path, options) => {
   if (response.ok) return response;
   const seconds = Number(response.headers.get("retry-after")) || FEWEST_SECONDS;
   if (response.status === 503) throw new EngineError("full", seconds);
-  // A proxy answers so while the service behind it restarts.
+  // A proxy returns these while the service restarts.
   if ([408, 502, 504].includes(response.status)) throw new EngineError("offline", seconds);
   const {code} = await response.json().catch(() => ({}));
   throw new EngineError(code ?? "failed");
@@ -80,7 +80,7 @@ const patiently = async (task, {signal, onWait}) => {
     try {
       return await task();
     } catch (error) {
-      // A body that breaks off in the middle is a TypeError.
+      // A body that breaks off raises a TypeError.
       const code = error instanceof TypeError ? "offline" : error.code;
       const wait = error instanceof TypeError ? FEWEST_SECONDS : error.seconds;
       if (signal?.aborted || wait === undefined) throw error;
@@ -91,7 +91,7 @@ const patiently = async (task, {signal, onWait}) => {
   }
 };
 
-// Ends early when the browser is online again.
+// Waits, but not after the browser is online again.
 const pause = (seconds, signal) =>
   new Promise((resolve, reject) => {
     const done = () => {

@@ -1,4 +1,4 @@
-// Files of dots, with the names and the form that the command `colorize` reads.
+// Files of hints, with the names and the format that the command `colorize` reads.
 
 import {zip} from "./zip.js";
 
@@ -9,14 +9,14 @@ const format = (hints) => {
   return `[\n${lines.join(",\n")}\n]\n`;
 };
 
-// "scan.hints.json", or "scan.png.hints.json" where there are several scans.
+// Returns "scan.hints.json"; "scan.png.hints.json" if another photo is named "scan" too.
 const fileName = (photo, photos) => {
   const stem = stemOf(photo.name);
   const alike = photos.filter(({name}) => stemOf(name) === stem);
   return `${alike.length > 1 ? photo.name : stem}.hints.json`;
 };
 
-// The dots of one photo as a file, or those of several in a zip: {name, blob}.
+// Returns the hints of one photo as a file, or those of several in a zip: {name, blob}.
 export const save = async (photos) => {
   const files = photos
     .filter(({hints}) => hints.length)
@@ -32,12 +32,12 @@ const isHint = (entry) =>
   isFraction(entry?.x) && isFraction(entry.y) && /^#[0-9a-f]{6}$/i.test(entry.color)
   && Object.keys(entry).length === 3;
 
-// Returns the dots of a file; throws {key, values}, the words for what is wrong.
+// Returns the hints in a file; throws {key, values}, the text of an error.
 export const read = async (file) => {
   let entries = null;
   try {
     entries = JSON.parse(await file.text());
-  } catch { /* said below */ }
+  } catch { /* reported below */ }
   if (!Array.isArray(entries)) entries = [null];
   const wrong = entries.findIndex((entry) => !isHint(entry));
   if (wrong >= 0) {
@@ -47,7 +47,7 @@ export const read = async (file) => {
   return entries.map(({x, y, color}) => ({x, y, color: color.toLowerCase()}));
 };
 
-// The photo that a file of dots belongs to by its name, or null.
+// Returns the photo that a file of hints belongs to by its name, or null.
 export const photoOf = (file, photos) => {
   const own = file.name.replace(/(\.hints)?\.json$/i, "");
   return photos.find(({name}) => name === own)

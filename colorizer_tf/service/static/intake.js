@@ -1,9 +1,9 @@
-// How photos come in: dropped anywhere, pasted, chosen, or taken by the camera.
+// Receives photos: dropped anywhere, pasted, chosen, or taken with the camera.
 
 const PHOTO = /\.(jpe?g|png|tiff?|webp|bmp)$/i;
 export const isHints = (file) => /\.json$/i.test(file.name);
 
-// Of a folder, what looks like a photo is taken; what was named by itself, always.
+// Filters the files of a folder; files that a person chose singly are always taken.
 const isPhoto = (file) => PHOTO.test(file.name) && !file.name.startsWith(".");
 
 const sortFolder = (files) =>
@@ -14,7 +14,7 @@ const sortFolder = (files) =>
 const readFolder = async (folder) => {
   const reader = folder.createReader();
   const entries = [];
-  for (;;) { // a hundred at a time
+  for (;;) { // a call returns at most a hundred entries
     const some = await new Promise((...ends) => reader.readEntries(...ends));
     if (!some.length) break;
     entries.push(...some);
@@ -33,7 +33,7 @@ const readFolder = async (folder) => {
 };
 
 const readDropped = async (transfer) => {
-  // All at once: the list is gone after the first wait.
+  // Read all items before the first await: after it, the list is empty.
   const items = [...transfer.items].filter(({kind}) => kind === "file");
   const all = items.map((item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
   const files = [];
@@ -44,7 +44,7 @@ const readDropped = async (transfer) => {
   return files;
 };
 
-// Calls `take(files)` for all that comes in.
+// Calls `take(files)` for all received files.
 export const listen = (take) => {
   const veil = document.querySelector("#drop");
   const hasFiles = ({dataTransfer}) => dataTransfer?.types.includes("Files");

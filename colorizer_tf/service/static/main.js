@@ -1,4 +1,4 @@
-// The page: what is on the stage, in the strip and in the panel, brought together.
+// The page: connects the stage, the strip and the panel.
 
 import * as downloads from "./downloads.js";
 import * as engine from "./engine.js";
@@ -13,15 +13,15 @@ import {language, t, use, wanted} from "./texts.js";
 const EXAMPLES = ["astronaut", "cat", "coffee"];
 const TOO_DARK = 0.04;
 const TOO_BRIGHT = 0.96;
-const SECONDS = {toRead: 4, toAct: 8}; // that a message is shown
+const SECONDS = {toRead: 4, toAct: 8}; // how long a message is shown
 const find = (selector) => document.querySelector(selector);
 const click = (id, act) => find(`#${id}`).addEventListener("click", act);
 
 const photos = new Photos();
 const panel = new Panel();
 const stage = new Stage();
-let chosen = null; // a dot, by its number
-let before = null; // what a drag, or the slider, has begun with
+let chosen = null; // the index of a dot
+let before = null; // the settings before a drag of a dot or of the slider
 let stopDownload = null;
 
 const photo = () => photos.current;
@@ -29,7 +29,7 @@ const edit = (index, change) =>
   photo().hints.map((hint, at) => (at === index ? {...hint, ...change} : hint));
 const inside = (value) => Math.round(1e4 * Math.min(1, Math.max(0, value))) / 1e4;
 
-// --- Words to the person
+// --- Messages
 
 let messageTimer = 0;
 const say = (text, {action = "", act = null, stay = false} = {}) => {
@@ -58,10 +58,10 @@ const wait = (code, values) => {
   waiting = Boolean(code);
 };
 
-// --- What is shown
+// --- Display
 
 const disable = (id, disabled) => {
-  // Not `disabled`: the focus would be lost, and with it the next key.
+  // `disabled` would remove the focus, and the next key would be lost.
   find(`#${id}`).ariaDisabled = disabled;
 };
 
@@ -129,7 +129,7 @@ photos.addEventListener("change", ({detail}) => {
   showStage();
 });
 
-// --- What else it could be
+// --- Suggestions and variants
 
 let asking = new AbortController();
 const forget = () => {
@@ -140,7 +140,7 @@ const forget = () => {
   return asking.signal;
 };
 
-// What is not had, is not shown: a suggestion is no more than that.
+// Shows nothing if the engine fails: suggestions are optional.
 const consult = async (work) => {
   const signal = forget();
   if (!photos.limits.suggestions || !photo()?.gray) return;
@@ -182,7 +182,7 @@ panel.addEventListener("likely", ({detail: color}) => {
   if (photo()?.hints[chosen]) photos.change(photo(), {hints: edit(chosen, {color})});
 });
 
-// --- Photos come and go
+// --- Adding and removing photos
 
 const take = async (files) => {
   const hints = files.filter(intake.isHints);
@@ -248,7 +248,7 @@ const set = (place) => {
     say(t("too_many", {most: photos.limits.hints}));
     return;
   }
-  // Who sets a colour in the gray half wants to see it.
+  // A person who sets a color in the gray half wants to see it.
   if (stage.isGrayAt(place)) stage.compare(false);
   chosen = hints.length;
   photos.change(photo(), {hints: [...hints, {...place, color: panel.colour}]});
@@ -272,7 +272,7 @@ const commit = () => {
   before = null;
 };
 
-let added = false; // by the tap before, which may have been the first of two
+let added = false; // whether the last tap set a dot; a double tap takes it back
 stage.addEventListener("tap", ({detail: place}) => {
   added = false;
   if (panel.picking) {
@@ -308,7 +308,7 @@ stage.addEventListener("dot", ({detail: index}) => {
 });
 
 panel.addEventListener("colour", ({detail: color}) => {
-  // Of a dot that was chosen, which it shows by a ring, this is the new colour.
+  // A chosen dot with the focus gets the new color.
   const own = photo()?.hints[chosen]?.color;
   if (own && own !== color && stage.dots.children[chosen].matches(":focus")) {
     photos.change(photo(), {hints: edit(chosen, {color})});
@@ -338,7 +338,7 @@ click("save-dots", async () => {
 });
 click("load-dots", () => find("#hints").click());
 
-// --- The bar
+// --- Bar
 
 const undo = () => photo() && photos.undo(photo());
 const redo = () => photo() && photos.redo(photo());
@@ -434,7 +434,7 @@ click("stop-button", () => {
   else photos.pause(!photos.paused);
 });
 
-// --- The start
+// --- Start
 
 const speak = async (name) => {
   await use(name);

@@ -1,8 +1,8 @@
-// The panel: the colour to set, the strength, and the dots as a list for the keyboard.
+// The panel: the color to set, the strength, and the dots as a list for the keyboard.
 //
-// Events: "colour" (one was picked), "strength" and "strengths" (moved, and let go),
-// "edit" (a dot: index and what is new of it), "edited" (and let go), "delete" (a dot),
-// "likely" (one of the colours that are likely at a dot).
+// Events: "colour" (a color was picked), "strength" (the slider moves), "strengths" (the
+// slider was released), "edit" (a dot's index and changes), "edited" (the edit has ended),
+// "delete" (a dot's index), "likely" (a likely color was picked).
 
 import {t} from "./texts.js";
 
@@ -64,7 +64,7 @@ export class Panel extends EventTarget {
     if (told) this.tell("colour", colour);
   }
 
-  // Colours that are likely at the dot that was set or chosen; none hides them.
+  // Shows the likely colors of the chosen dot; an empty list hides them.
   showLikely(colours) {
     find("#likely").hidden = !colours.length;
     find("#likely .swatches").replaceChildren(...colours.map((colour) => {

@@ -1,11 +1,12 @@
-// The photos of the page: what was set on each, and how far each has got.
+// The photos of the page, with their settings and states.
 //
 // A photo is {id, name, file, gray, colour, hints, strength, past, future, ...}: `gray`
-// and `colour` are pictures as large as a screen, `version` counts what was changed, and
+// and `colour` are pictures at the size of a screen, `version` counts the changes, and
 // `drawn` is the version that `colour` shows.
 //
-// Events: "list" (photos came or went), "choice" (another is shown), "change" (of
-// `detail`, a photo), "wait" (for the engine; `detail` says why, null that it is over).
+// Events: "list" (photos were added or removed), "choice" (another photo is shown),
+// "change" (of the photo `detail`), "wait" (for the engine; `detail` is the reason's code,
+// and null at the end).
 
 import * as engine from "./engine.js";
 import * as store from "./store.js";
@@ -19,7 +20,7 @@ export class Photos extends EventTarget {
   limits = {};
   kept = true;
   paused = false;
-  #working = new Map(); // photos, and what stops them
+  #working = new Map(); // photo -> its AbortController
 
   tell(name, detail) {
     this.dispatchEvent(new CustomEvent(name, {detail}));
@@ -60,7 +61,7 @@ export class Photos extends EventTarget {
     this.#start();
   }
 
-  // Returns what puts them back.
+  // Removes photos; returns a function that restores them.
   remove(removed) {
     const before = this.list;
     const at = before.indexOf(this.current);
@@ -84,7 +85,7 @@ export class Photos extends EventTarget {
     };
   }
 
-  // Shows a change without noting it: a dot on its way.
+  // Shows a change without a step in the history, such as during a drag.
   draft(photo, change) {
     Object.assign(photo, change);
     photo.version += 1;
@@ -92,7 +93,7 @@ export class Photos extends EventTarget {
     this.#start();
   }
 
-  // Notes that a photo, whatever is set on it by now, was like this before.
+  // Adds a photo's settings before its changes as a step in the history.
   commit(photo, before) {
     photo.past = [...photo.past, before];
     photo.future = [];
@@ -106,7 +107,7 @@ export class Photos extends EventTarget {
     this.commit(photo, before);
   }
 
-  // As if it had not been: of a double click, the first one.
+  // Undoes the last change without a redo, such as the first tap of a double tap.
   takeBack(photo) {
     if (!photo.past.length) return;
     const before = photo.past.at(-1);
@@ -151,7 +152,7 @@ export class Photos extends EventTarget {
     return this.list.filter((photo) => this.stateOf(photo) === state).length;
   }
 
-  // A few at a time; the one that is looked at waits for no other.
+  // Colorizes a few photos at a time; the shown photo starts at once.
   #start() {
     if (this.current) this.#work(this.current);
     for (const photo of this.list) {
@@ -194,11 +195,11 @@ export class Photos extends EventTarget {
     this.#keep("edits", {id, name, hints, strength, past, future, failed});
   }
 
-  // Of a photo that has been removed meanwhile, nothing is left behind.
+  // Stores a record; deletes it again if the photo was removed meanwhile.
   async #keep(name, record) {
     try {
       await store.put(name, record);
-    } catch { // no room
+    } catch { // the storage is full
       this.kept = false;
       this.tell("list");
     }

@@ -1,15 +1,15 @@
-// The stage: one photo, gray and in colour, as large as the window allows.
+// The stage: one photo, gray and in color, as large as the window allows.
 //
-// It knows where pictures and dots are, and tells what hands and keys do there:
-// "tap" (place), "double" (place), "move" and "moved" (a dot: index, place), "dot" (one
-// was chosen), "nudge" and "delete" (a dot, by key), "zoom", "compare".
+// It places pictures and dots, and sends events: "tap" (place), "double" (place), "move"
+// and "moved" (a dot's index and place), "dot" (a dot was chosen), "nudge" and "delete" (a
+// dot, by key), "zoom", "compare".
 
 import {t} from "./texts.js";
 
 const LARGEST = 12;
 const STEP = 0.01;
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
-const SLIP = 6; // so many pixels a finger may slip and has tapped all the same
+const SLIP = 6; // the most pixels that a finger moves in a tap
 const DOUBLE = {milliseconds: 350, pixels: 24};
 const find = (selector) => document.querySelector(selector);
 const between = (low, value, high) => Math.min(high, Math.max(low, value));
@@ -20,7 +20,7 @@ const brightness = (hex) =>
     0,
   );
 
-// The mean of a few pixels of a picture, as "#rrggbb": a single one may be a speck.
+// Returns the mean of a few pixels as "#rrggbb", because a single one may be a speck.
 const colourAt = (image, {x, y}) => {
   const drawing = document.createElement("canvas").getContext("2d");
   const [width, height] = [image.naturalWidth, image.naturalHeight];
@@ -74,7 +74,7 @@ export class Stage extends EventTarget {
     this.layout();
   }
 
-  // Shows blobs, or none; a picture that has not changed stays as it is.
+  // Shows blobs, or nothing; unchanged pictures are not loaded again.
   async show({gray, colour, name}) {
     this.images.gray.alt = name ? t("gray_alt", {name}) : "";
     this.images.colour.alt = name ? t("colour_alt", {name}) : "";
@@ -115,7 +115,7 @@ export class Stage extends EventTarget {
     return brightness(colourAt(this.images.gray, place));
   }
 
-  // --- Where things are
+  // --- Layout
 
   #sizes() {
     const {clientWidth: width, clientHeight: height} = this.box;
@@ -130,7 +130,7 @@ export class Stage extends EventTarget {
       return;
     }
     const {width, height, w, h} = this.#sizes();
-    // Nothing is shown beside the picture as long as it fills the stage.
+    // A picture that is larger than the stage fills it.
     const half = {x: Math.min(0.5, width / w / 2), y: Math.min(0.5, height / h / 2)};
     const x = between(half.x, this.#center.x, 1 - half.x);
     const y = between(half.y, this.#center.y, 1 - half.y);
@@ -152,7 +152,7 @@ export class Stage extends EventTarget {
     return {x: (clientX - box.left) / box.width, y: (clientY - box.top) / box.height};
   }
 
-  // The middle of what is seen.
+  // The middle of the visible part.
   get middle() {
     return {x: round(this.#center.x), y: round(this.#center.y)};
   }
@@ -169,7 +169,7 @@ export class Stage extends EventTarget {
     this.zoom = between(1, this.zoom * factor, LARGEST);
     this.layout();
     if (!before) return;
-    const after = this.#placeOf(at); // what was under the finger comes back there
+    const after = this.#placeOf(at); // the place under the finger stays there
     this.#center.x += before.x - after.x;
     this.#center.y += before.y - after.y;
     this.layout();
@@ -188,7 +188,7 @@ export class Stage extends EventTarget {
     this.tell("compare");
   }
 
-  // --- Hands
+  // --- Pointers
 
   #listenToHands() {
     const {box} = this;
@@ -224,7 +224,7 @@ export class Stage extends EventTarget {
     const way = Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY);
     if (way > SLIP) this.#gesture.moved = true;
     if (!this.#gesture.moved) return;
-    const share = other ? 0.5 : 1; // each of two fingers moves their middle by half
+    const share = other ? 0.5 : 1; // one of two fingers moves their middle half as far
     this.panBy(share * (event.clientX - before.clientX), share * (event.clientY - before.clientY));
     if (!other) return;
     const distance = ({clientX, clientY}) =>
@@ -281,7 +281,7 @@ export class Stage extends EventTarget {
       this.split = between(0, fraction, 1);
       this.layout();
     };
-    let start = null; // of a tap, as long as it is none of the handle, nor a drag
+    let start = null; // of a possible tap; null on the handle and during a drag
     this.divider.addEventListener("pointerdown", (event) => {
       if (event.button) return;
       event.preventDefault();
@@ -297,7 +297,7 @@ export class Stage extends EventTarget {
       const box = this.box.getBoundingClientRect();
       move((event.clientX - box.left) / box.width);
     });
-    // The line often runs through a face: there, too, a tap is one on the photo.
+    // The line often runs through a face, so a tap on it is a tap on the photo.
     this.divider.addEventListener("pointerup", (event) => start && this.#tap(event));
     this.handle.addEventListener("keydown", (event) => {
       const steps = {ArrowLeft: -0.05, ArrowDown: -0.05, ArrowRight: 0.05, ArrowUp: 0.05};
@@ -339,7 +339,7 @@ export class Stage extends EventTarget {
     dot.addEventListener("click", () => this.tell("dot", index));
     dot.addEventListener("pointerdown", (event) => {
       if (event.button) return;
-      // The second click of two meets the dot that the first one has set.
+      // The second tap of a double tap hits the dot that the first one set.
       if (this.#isDouble(event)) this.#tap(event);
       else this.#dragDot(dot, index, event);
     });

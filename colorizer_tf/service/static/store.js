@@ -1,10 +1,10 @@
-// What the browser keeps between visits: photos, their previews, and what was set.
-// Three stores, so that a dot more writes no photo anew.
+// Keeps photos, previews and settings in the browser between visits. They are in three
+// stores, so that a new dot does not write the photo again.
 
 const STORES = ["files", "previews", "edits"];
 let database = null;
 
-// Whether the browser keeps anything at all; some do not in private windows.
+// Returns whether the browser keeps data; some do not in private windows.
 export const open = () =>
   new Promise((resolve) => {
     const request = indexedDB.open("colorizer", 1);
@@ -26,7 +26,7 @@ const within = (names, mode, work) =>
     }
     const transaction = database.transaction(names, mode);
     const results = names.map((name) => work(transaction.objectStore(name)));
-    transaction.commit(); // now: a page that goes away aborts what is open
+    transaction.commit(); // at once: a closed page aborts open transactions
     transaction.oncomplete = () => resolve(results.map((request) => request?.result));
     transaction.onabort = () => reject(transaction.error);
   });
@@ -37,7 +37,7 @@ export const put = (name, record) =>
 export const remove = (ids) =>
   within(STORES, "readwrite", (store) => ids.map((id) => store.delete(id)).at(-1));
 
-// Records of all stores, joined by their id.
+// Returns the records of all stores, joined by their ids.
 export const readAll = async () => {
   const [files = [], previews = [], edits = []] = await within(
     STORES, "readonly", (store) => store.getAll(),

@@ -1,4 +1,4 @@
-// The strip: a small picture of each photo, with its state, as a group of radio buttons.
+// The strip: small pictures of all photos with their states, as radio buttons.
 
 import {t} from "./texts.js";
 
@@ -29,7 +29,7 @@ const draw = async (entry, blob) => {
   bitmap.close();
 };
 
-// Shows which photos there are, and which is chosen.
+// Shows all photos, and which one is chosen.
 export const showList = (photos, choose) => {
   const ids = new Set(photos.list.map(({id}) => id));
   for (const [id, {cell}] of cells) {

@@ -1,4 +1,4 @@
-// The words of the page, in the language of the browser or the one that was chosen.
+// The texts of the page, in the chosen language, or by default in the browser's.
 
 const LANGUAGES = ["en", "ru"];
 let words = {};

@@ -1,4 +1,4 @@
-// Files packed into one, as they are: photos do not get smaller by packing.
+// Packs files into a zip without compression: photos are compressed already.
 
 const TABLE = Uint32Array.from({length: 256}, (_, number) => {
   for (let bit = 0; bit < 8; bit += 1) {
@@ -14,7 +14,7 @@ const checksum = (bytes) => {
   return (sum ^ 0xffffffff) >>> 0;
 };
 
-// As in DOS: two seconds are the least, and 1980 is the first year.
+// Returns date and time in the format of DOS: in steps of two seconds, since 1980.
 const now = () => {
   const date = new Date();
   const day = ((date.getFullYear() - 1980) << 9) | ((date.getMonth() + 1) << 5) | date.getDate();
@@ -22,7 +22,7 @@ const now = () => {
   return ((day << 16) | time) >>> 0;
 };
 
-// [size, value] of each, little-endian.
+// Returns fields, each [size in bytes, value], as little-endian bytes.
 const pack = (fields) => {
   const bytes = new Uint8Array(fields.reduce((sum, [size]) => sum + size, 0));
   const view = new DataView(bytes.buffer);
@@ -44,7 +44,7 @@ export const unique = (name, taken) => {
   return free;
 };
 
-// Returns files, [{name, blob}], as the blob of a zip.
+// Returns files, each {name, blob}, as the blob of a zip.
 export const zip = async (files) => {
   const parts = [], directory = [], taken = new Set(), written = now();
   let offset = 0;
