@@ -111,18 +111,23 @@ def compare(page, photos, folder, file_format):
         got, wanted = [np.int32(Image.open(x).convert("RGB")) for x in (path, own)]
         difference = abs(got - wanted)
         gray = np.int32(read_gray(photo).gray)
-        luma = [abs(np.int32(read_gray(each).gray) - gray) for each in (path, own)]
-        rows.append(difference.mean())
+        lumas = [np.int32(read_gray(each).gray) for each in (path, own)]
+        luma = [abs(each - gray) for each in lumas]
+        apart = abs(lumas[0] - lumas[1]).max()
+        rows.append((difference.mean(), difference.max(), apart))
         print(
             f"{Path(photo).name:45.45} {got.shape[1]}x{got.shape[0]} "
             f"hints {len(hints)} "
             f"strength {strength} "
             f"mean {difference.mean():.3f} max {difference.max()} "
             f"luma {luma[0].mean():.3f} (max {luma[0].max()}) command's "
-            f"{luma[1].mean():.3f} (max {luma[1].max()}) {seconds:.2f} s",
+            f"{luma[1].mean():.3f} (max {luma[1].max()}), apart at most {apart} "
+            f"{seconds:.2f} s",
             flush=True,
         )
-    print(f"mean difference: {np.mean(rows):.3f} over photos, {max(rows):.3f} at most")
+    mean, largest, apart = zip(*rows, strict=True)
+    print(f"mean difference: {np.mean(mean):.3f} over photos, {max(mean):.3f} at most")
+    print(f"largest difference: {max(largest)}, of luma {max(apart)}")
 
 
 def click(page, photo, count):

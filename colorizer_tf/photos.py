@@ -32,7 +32,8 @@ from colorizer_tf.sixteen_bit import (
     write_16_bit_tiff,
 )
 
-QUALITY = 95
+# Below 96, TurboJPEG computes a fast transform, which moves luma by up to 12 levels.
+QUALITY = 96
 # Damaged files raise these too, but more often our own mistake does: log them.
 _BUGS = AssertionError, AttributeError, LookupError, NameError, TypeError
 _log = logging.getLogger(__name__)
@@ -252,7 +253,7 @@ def photo_size(path):
 def write_photo(path, rgb, source=None):
     """Writes a photo in the format that its extension names.
 
-    JPEG and WebP have quality 95. PNG and TIFF keep 16 bits; other formats get 8.
+    JPEG and WebP have quality 96. PNG and TIFF keep 16 bits; other formats get 8.
     PNG, TIFF and WebP keep transparency; other formats get a white background.
 
     Args:
@@ -286,7 +287,7 @@ def write_photo(path, rgb, source=None):
 
 
 def write_jpeg_planes(path, luma, cb, cr, source):
-    """Writes a JPEG from its planes, at quality 95.
+    """Writes a JPEG from its planes, at quality 96.
 
     Args:
         path: the file. It is written completely or not at all.

@@ -134,7 +134,7 @@ class PieceWriter:
         self._frames += self._count
         luma, sums, broken = self._state or (0, 0, 0)
         self._pieces.add(
-            data=np.frombuffer(b"".join(map(bytes, packets)), np.uint8),
+            data=np.frombuffer(b"".join(packets), np.uint8),
             sizes=np.array([packet.size for packet in packets], np.int64),
             pts=np.array([packet.pts for packet in packets], np.int64),
             keys=np.array([packet.is_keyframe for packet in packets], bool),

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 # The weight of the neighboring frame's prediction, relative to the frame's own.
-DECAY = 0.85
+DECAY = 0.9
 # Averaging different predictions makes colors duller; this is the most that is undone.
 MAX_GAIN = 1.2
 # Each of these halves the trust in a flow: a difference in luma, and a distance, in
@@ -57,9 +57,10 @@ class Look:
         luma: float32 (h, w), in [0, 1].
         chroma: (Cb, Cr), float32 (h, w, 2): first the network's prediction, then the
             steady chroma.
-        link: the motion from the previous frame; None where a shot begins.
+        link: the motion from the previous frame; None where a shot begins, and in
+            a steady frame.
         sums: float32 (h, w, 4): weighted sums, over this frame and the previous ones,
-            of Cb, Cr, Cb² + Cr² and 1.
+            of Cb, Cr, Cb² + Cr² and 1. Of a steady chunk, only the last frame has it.
     """
 
     frame: object
@@ -195,7 +196,9 @@ def _settle(chunk, following):
             later = None
     # Only now: the loop above needs each frame's own prediction.
     for look, chroma in zip(chunk, reversed(results), strict=True):
-        look.chroma = chroma
+        look.chroma, look.link = chroma, None  # links take most of the memory
+    for look in chunk[:-1]:
+        look.sums = None
     return chunk
 
 

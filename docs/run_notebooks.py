@@ -33,6 +33,8 @@ PARAMETERS = {
 }
 WIDTH = 900
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+# What a page does not show: a bar of progress at its start, a frame of a service.
+LIVE = ("application/vnd.jupyter.widget-view+json", "<IPython.lib.display.IFrame")
 
 
 def main():
@@ -73,7 +75,7 @@ def add_note(title, note):
 def show(cell, pictures):
     """Yields a cell's text or code, then its outputs, as Markdown."""
     if cell.cell_type == "markdown":
-        yield cell.source
+        yield cell.source.replace("](../docs/", "](../")
         return
     yield fence(cell.source, "python")
     printed = ""
@@ -85,6 +87,8 @@ def show(cell, pictures):
             path = pictures / f"{len(list(pictures.iterdir())) + 1}.jpg"
             save(data["image/png"], path)
             yield f"![Output]({pictures.name}/{path.name})"
+        elif any(live in str(data) for live in LIVE):
+            continue
         elif "text/plain" in data:  # with LaTeX, source code that was shown
             language = "python" if "text/latex" in data else "text"
             yield fence(ESCAPES.sub("", data["text/plain"]), language)

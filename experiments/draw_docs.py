@@ -2,18 +2,21 @@
 
     python experiments/draw_docs.py docs
 
-It writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg` and
-`full_size.jpg`.
+It writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg`,
+`full_size.jpg` and the short film `film.webp`.
 """
 
 import argparse
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import skimage.data
+from PIL import Image
 
 import colorizer_tf as ct
 from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
@@ -22,6 +25,10 @@ from colorizer_tf.painting import fit_chroma, paint
 PROJECT = Path(__file__).resolve().parents[1]
 JPEG = {"dpi": 110, "pil_kwargs": {"quality": 85, "optimize": True}}
 WORKING_SIZE, CHROMA_STRIDE = 128, 4
+# The short film: width and height, frames per second and per shot, grain in levels.
+FILM_SIZE, RATE, SHOT, GRAIN = (480, 320), 25, 50, 3
+# `film.webp` has every second frame, to stay small.
+SHOWN = 2
 
 
 def main():
@@ -35,6 +42,7 @@ def main():
         name = draw.__name__.removeprefix("draw_")
         figure.savefig(folder / f"{name}.jpg", bbox_inches="tight", **JPEG)
         plt.close(figure)
+    draw_film(folder / "film.webp")
 
 
 def draw_portrait():
@@ -139,6 +147,58 @@ def draw_full_size():
     part = np.s_[190:310, 250:420]
     row = [rgb[part], join_luma_chroma(luma, bilinear)[part], painted[part]]
     return ct.plot_rows([row], ("original", "bilinear", "along the edges of the luma"))
+
+
+def draw_film(path):
+    """Draws a film: gray to the left of a moving line, colorized to the right."""
+    with tempfile.TemporaryDirectory() as folder:
+        gray, color = Path(folder) / "gray.mp4", Path(folder) / "color.mp4"
+        write_gray_film(gray)
+        ct.Colorizer.pretrained().colorize_film(gray, color)
+        pairs = list(zip(read_film(gray), read_film(color), strict=True))
+    frames = []
+    for number, (before, after) in enumerate(pairs[::SHOWN]):
+        width = after.shape[1]
+        turn = 2 * np.pi * number * SHOWN / len(pairs)  # it begins where it ends
+        line = round(width * (0.4 - 0.3 * np.sin(turn)))
+        after[:, :line] = before[:, :line]
+        after[:, line - 1 : line + 1] = 255
+        frames.append(Image.fromarray(after))
+    options = {"duration": 1000 * SHOWN // RATE, "loop": 0, "quality": 60, "method": 6}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+
+
+def write_gray_film(path):
+    """Writes shots of three photographs, with grain and a cut between them."""
+    photos = skimage.data.astronaut(), skimage.data.cat(), skimage.data.rocket()
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", RATE, {"crf": "16"})
+        stream.width, stream.height = FILM_SIZE
+        for photo in photos:
+            for view in pan(ct.to_gray(photo)):
+                view = np.clip(view + rng.normal(0, GRAIN, view.shape), 0, 255)
+                frame = av.VideoFrame.from_ndarray(np.uint8(view), "gray")
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode())
+
+
+def pan(photo):
+    """Yields views of a photo, from far and left to near and right."""
+    height, width = photo.shape
+    for t in np.linspace(0, 1, SHOT):
+        scale = (0.95 - 0.2 * t) * min(width / FILM_SIZE[0], height / FILM_SIZE[1])
+        x = t * (width - scale * FILM_SIZE[0])
+        y = 0.2 * (height - scale * FILM_SIZE[1])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        view = np.float32([[scale, 0, x], [0, scale, y]])
+        yield cv2.warpAffine(photo, view, FILM_SIZE, flags=flags)
+
+
+def read_film(path):
+    """Returns the frames of a film, uint8 RGB."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 if __name__ == "__main__":

@@ -438,7 +438,17 @@ def test_a_long_shot_ends_in_the_colors_that_it_would_have_alone(texture):
     made = steady_all(looks_of(lumas, guess))
 
     np.testing.assert_allclose(made[-1], 0.05, atol=1e-3)
-    np.testing.assert_allclose(made[60], 0.05, atol=1e-3)
+    # Two seconds later it is, at 25 frames a second.
+    np.testing.assert_allclose(made[72], 0.05, atol=1e-3)
+
+
+def test_a_steady_chunk_keeps_only_what_the_next_one_needs(pan):
+    # Links and sums take as much memory as the frames of 1080p.
+    looks = looks_of([np.float32(gray) / 255 for gray in pan[:8]], guess_anew)
+
+    for chunk in steady([looks[:4], looks[4:]]):
+        assert not any(look.link for look in chunk)
+        assert [look.sums is not None for look in chunk] == [False] * 3 + [True]
 
 
 def test_a_reel_that_flickers_in_brightness_is_one_shot(pan):

@@ -53,6 +53,8 @@ VARIANTS_FIELDS = ("photo", "count", "hints")
 MAX_STRENGTH = 10
 MAX_VARIANTS = 12
 CHUNK_BYTES = 2**16
+# Answers of at most so many bytes are sent from memory.
+SMALL_BYTES = 2**18
 STATIC = Path(__file__).parent / "static"
 # In this form, the page /docs shows a button to choose files.
 _FILES_SCHEMA = WithJsonSchema(
@@ -389,6 +391,8 @@ def _build_response(store, jobs, folder):
         path = folder / "colorized.zip"
         results = [(job.name, job.task.result) for job in jobs if not job.error]
         _write_zip(path, results, [error.detail for error in errors])
+    if path.stat().st_size <= SMALL_BYTES:
+        return Response(path.read_bytes(), 200, _file_headers(path), _media_type(path))
     return _OpenFileResponse(path)
 
 
@@ -401,28 +405,38 @@ def _write_zip(path, results, reasons):
             archive.writestr(REPORT, "\n".join([*reasons, ""]))
 
 
+def _media_type(path):
+    return MEDIA_TYPES[path.suffix.lower()]
+
+
+def _file_headers(path):
+    # Some clients, such as `curl -OJ`, know only the first form of the name.
+    plain = path.name.encode("ascii", "replace").decode().replace("?", "_")
+    return {
+        "Content-Length": str(path.stat().st_size),
+        "Content-Disposition": f'attachment; filename="{plain}"; '
+        f"filename*=UTF-8''{quote(path.name)}",
+    }
+
+
 class _OpenFileResponse(Response):
     """Sends an open file, whose folder may be removed before."""
 
     def __init__(self, path):
         self.file = open(path, "rb")  # closed after sending
-        # Some clients, such as `curl -OJ`, know only the first form of the name.
-        plain = path.name.encode("ascii", "replace").decode().replace("?", "_")
-        headers = {
-            "Content-Length": str(path.stat().st_size),
-            "Content-Disposition": f'attachment; filename="{plain}"; '
-            f"filename*=UTF-8''{quote(path.name)}",
-        }
-        super().__init__(None, 200, headers, MEDIA_TYPES[path.suffix.lower()])
+        super().__init__(None, 200, _file_headers(path), _media_type(path))
 
     async def __call__(self, scope, receive, send):
         start = {"status": self.status_code, "headers": self.raw_headers}
-        with self.file:
+        try:
             await send({"type": "http.response.start", **start})
             while chunk := await run_in_threadpool(self.file.read, CHUNK_BYTES):
                 part = {"body": chunk, "more_body": True}
                 await send({"type": "http.response.body", **part})
             await send({"type": "http.response.body"})
+        finally:
+            # The last handle of a removed file: the disk takes its time.
+            await run_in_threadpool(self.file.close)
 
 
 async def _handle_validation_error(request, error):

@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 import colorizer_tf as ct
 from colorizer_tf import site
 from colorizer_tf.painting import paint
+from colorizer_tf.photos import read_gray, write_jpeg_planes
 
 pytest.importorskip("uvicorn", reason="needs the extra `service`")
 
@@ -110,6 +111,37 @@ def test_a_jpeg_keeps_what_it_says_of_itself(plain_site, open_page_at, tmp_path)
     assert abs(np.int32(result.convert("L")) - upright).mean() < 2
 
 
+def make_vivid(height, width):
+    small = 255 * np.random.default_rng(0).integers(0, 2, (7, 9, 3), np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "orientation"),
+    [("4:2:0", 1), ("4:2:0", 6), ("4:4:4", 1), ("4:4:4", 7)],
+)
+def test_the_luma_of_a_color_jpeg_is_the_files_own(
+    plain_site, open_page_at, tmp_path, subsampling, orientation
+):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    path = tmp_path / "a.jpg"
+    options = {"quality": 95, "subsampling": subsampling, "exif": exif}
+    make_vivid(121, 203).save(path, **options)
+    gray = read_gray(path)
+    no_color = np.full([-(-side // 2) for side in gray.gray.shape], 128, np.uint8)
+    write_jpeg_planes(tmp_path / "gray.jpg", gray.gray, no_color, no_color, gray)
+    with RunningSite(plain_site) as running:
+        page = open_page_at(running.url, "en-US")
+        _, content = Page(page, path).download()
+        page.context.close()
+    (tmp_path / "result.jpg").write_bytes(content)
+    result, wanted = (
+        np.int32(read_gray(tmp_path / name).gray) for name in ("result.jpg", "gray.jpg")
+    )
+    assert abs(result - wanted).max() <= 1
+
+
 def test_transparency_stays(plain_site, open_page_at, tmp_path):
     gray, alpha = make_gray(100, 150), make_gray(100, 150, seed=1) // 2 + 128
     path = tmp_path / "a.png"
@@ -157,6 +189,7 @@ def test_a_second_visit_asks_for_nothing(box_site, open_page_at, photos):
         page = open_page_at(running.url, "en-US")
         assert page.evaluate("crossOriginIsolated")  # there are threads
         Page(page, photos[0])
+        assert not page.is_visible("#others")  # which needs the service
         assert {line.split()[0] for line in running.asked} == {"GET"}
         running.asked.clear()
         page.reload()

@@ -145,25 +145,23 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, write_photos):
-    """Three runs: two workers, one of them killed, and the killed run continued.
+    """A run of two workers that is killed, and continued by two others.
 
-    The first two run in parallel with the same training on one machine.
+    Beside the first ones, the same training runs on one machine.
     """
     folder = tmp_path_factory.mktemp("workers")
     write_photos(folder / "photos", 18)
-    whole = Pair(folder / "whole", folder / "photos", folder / "whole/run")
-    killed = Pair(folder / "killed", folder / "photos", folder / "killed/run", True)
+    killed = Pair(folder / "killed", folder / "photos", folder / "run", kill=True)
     try:
         (folder / "one").mkdir()
         train(folder / "photos", folder / "one/run", folder / "one")
     finally:
-        outcomes = whole.wait(), killed.wait()
+        killed_outcome = killed.wait()
     behind = len(ct.read_history(killed.run_dir))
     again = Pair(folder / "again", folder / "photos", killed.run_dir)
     return SimpleNamespace(
-        whole=whole,
-        whole_outcome=outcomes[0],
-        killed_outcome=outcomes[1],
+        killed=killed,
+        killed_outcome=killed_outcome,
         killed_behind=behind,
         again=again,
         again_outcome=again.wait(),
@@ -177,19 +175,27 @@ def recorded(folder):
     }
 
 
+def test_a_worker_that_dies_takes_the_other_down(runs):
+    codes, printed = runs.killed_outcome
+    assert codes == [1, -signal.SIGKILL]
+    assert "WorkerLostError: Another worker of this training has ended" in printed[0]
+    assert runs.killed_behind == 1
+
+
 def test_both_workers_have_the_same_weights_after_each_epoch(runs):
-    codes, printed = runs.whole_outcome
+    codes, printed = runs.again_outcome
     assert codes == [0, 0], printed
-    first, second = map(recorded, runs.whole.records)
-    assert first.keys() == second.keys() == {"epoch_0", "epoch_1"}
-    for epoch, variables in first.items():
-        for value, other in zip(variables, second[epoch], strict=True):
+    for pair, epoch in (runs.killed, "epoch_0"), (runs.again, "epoch_1"):
+        first, second = map(recorded, pair.records)
+        assert first.keys() == second.keys() == {epoch}
+        for value, other in zip(first[epoch], second[epoch], strict=True):
             np.testing.assert_array_equal(value, other)
 
 
 def test_two_workers_train_as_one_machine_does(runs):
+    """Even if they are killed, and others continue."""
     histories = [
-        ct.read_history(folder) for folder in (runs.whole.run_dir, runs.one / "run")
+        ct.read_history(folder) for folder in (runs.again.run_dir, runs.one / "run")
     ]
     assert [row["epoch"] for row in histories[0]] == [1, 2]
     assert ["d_loss" in row for row in histories[0]] == [False, True]
@@ -197,14 +203,22 @@ def test_two_workers_train_as_one_machine_does(runs):
         assert row.keys() == expected.keys()
         for name in row.keys() - {"seconds"}:
             assert row[name] == pytest.approx(expected[name], rel=1e-4), name
-    two, one = recorded(runs.whole.records[0]), recorded(runs.one)
+    two = recorded(runs.killed.records[0]) | recorded(runs.again.records[0])
+    one = recorded(runs.one)
+    assert two.keys() == one.keys()
     for epoch, variables in one.items():
         for value, other in zip(variables, two[epoch], strict=True):
             np.testing.assert_allclose(other, value, atol=1e-3)
+    resumed, whole = (
+        arrays(folder / CHECKPOINT) for folder in (runs.again.run_dir, runs.one / "run")
+    )
+    assert resumed.keys() == whole.keys()
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, atol=1e-3, err_msg=name)
 
 
 def test_only_the_first_worker_writes_the_run(runs):
-    assert {path.name for path in runs.whole.run_dir.iterdir()} == {
+    assert {path.name for path in runs.again.run_dir.iterdir()} == {
         "settings.json",
         "generator.keras",
         "generator_last.keras",
@@ -214,34 +228,17 @@ def test_only_the_first_worker_writes_the_run(runs):
         "pictures",
     }
     first, second = (
-        printed.split("kept in ")[1].strip() for printed in runs.whole_outcome[1]
+        printed.split("kept in ")[1].strip() for printed in runs.again_outcome[1]
     )
-    assert first == str(runs.whole.run_dir)
+    assert first == str(runs.again.run_dir)
     assert second != first
     assert not Path(second).exists()
-    events = (runs.whole.run_dir / "tensorboard").rglob("events.out.tfevents.*")
+    events = (runs.again.run_dir / "tensorboard").rglob("events.out.tfevents.*")
     # events.out.tfevents.TIME.HOST.PROCESS.NUMBER.v2
-    assert len({path.name.split(".")[-3] for path in events}) == 1
-
-
-def test_a_worker_that_dies_takes_the_other_down(runs):
-    codes, printed = runs.killed_outcome
-    assert codes == [1, -signal.SIGKILL]
-    assert "WorkerLostError: Another worker of this training has ended" in printed[0]
-    assert runs.killed_behind == 1
-
-
-def test_a_run_that_was_killed_ends_as_one_that_was_not(runs):
-    codes, printed = runs.again_outcome
-    assert codes == [0, 0], printed
-    assert [list(recorded(record)) for record in runs.again.records] == [
-        ["epoch_1"]
-    ] * 2
-    resumed = arrays(runs.again.run_dir / CHECKPOINT)
-    whole = arrays(runs.whole.run_dir / CHECKPOINT)
-    assert resumed.keys() == whole.keys()
-    for name, value in whole.items():
-        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+    processes = {path.name.split(".")[-3] for path in events}
+    assert processes == {
+        str(pair.processes[0].pid) for pair in (runs.killed, runs.again)
+    }
 
 
 def test_the_notebook_trains_on_two_workers(tmp_path, write_photos):

@@ -2,7 +2,7 @@
 
 import {shrink} from "./painting.js";
 
-const QUALITY = 0.95;
+const QUALITY = 0.96;
 const BAND_PIXELS = 2 ** 19;
 const MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"};
 const MAX_SIDE = {".jpg": 65500, ".webp": 16383};
@@ -30,9 +30,64 @@ export const needsCommand = async (file, extension) =>
   extension === ".tif" || (extension === ".png" && (await read(file, 24, 25))[0] === 16);
 
 // Returns an upright photo, {luma, width, height, alpha, canvas}, with at most
-// `longestSide` pixels a side, if given.
+// `longestSide` pixels a side, if given. `canvas` is missing if the luma needed none.
 export const decode = async (file, extension, maxPixels, longestSide) => {
-  if (extension === ".jpg" && !(await isWhole(file))) throw {code: "damaged"};
+  const bytes = extension === ".jpg" && new Uint8Array(await file.arrayBuffer());
+  if (bytes && !isWhole(bytes)) throw {code: "damaged"};
+  const photo = (bytes && (await readLumaPlane(bytes, maxPixels)))
+    || (await readPixels(file, extension, maxPixels));
+  let {luma, alpha, width, height} = photo;
+  const scale = (longestSide ?? Infinity) / Math.max(width, height);
+  if (scale < 1) {
+    const size = [height, width].map((side) => Math.max(1, Math.round(scale * side)));
+    luma = shrink(luma, height, width, ...size);
+    alpha &&= shrink(alpha, height, width, ...size);
+    [height, width] = size;
+  }
+  return {...photo, luma, alpha, width, height};
+};
+
+// Returns a color JPEG's own plane of luma, upright; RGB loses it where colors are vivid.
+// Returns null if the browser does not give planes.
+const readLumaPlane = async (bytes, maxPixels) => {
+  const isColour = readSegments(bytes).some(isColourFrame);
+  if (!isColour || !self.ImageDecoder) return null;
+  const options = {data: bytes, type: "image/jpeg", colorSpaceConversion: "none"};
+  const decoder = new ImageDecoder(options);
+  let frame;
+  try {
+    frame = (await decoder.decode()).image;
+    const {format, colorSpace, rotation, flip, visibleRect: {width: w, height: h}} = frame;
+    if (!/^I4\d\d$/.test(format) || !colorSpace.fullRange || w * h > maxPixels) return null;
+    const planes = new Uint8Array(frame.allocationSize());
+    const [{offset, stride}] = await frame.copyTo(planes);
+    // The place of the first pixel, and the steps to the ones below and beside it.
+    const steps = {
+      0: [0, stride, 1],
+      90: [(h - 1) * stride, 1, -stride],
+      180: [(h - 1) * stride + w - 1, -stride, -1],
+      270: [w - 1, -1, stride],
+    };
+    if (!(rotation in steps)) return null; // in older browsers
+    let [start, down, across] = steps[rotation];
+    const [width, height] = rotation % 180 ? [h, w] : [w, h];
+    if (flip) [start, across] = [start + (width - 1) * across, -across];
+    const luma = new Uint8Array(width * height);
+    for (let row = 0, at = 0; row < height; row += 1) {
+      for (let x = 0, from = offset + start + row * down; x < width; x += 1, from += across) {
+        luma[at++] = planes[from];
+      }
+    }
+    return {luma, width, height, alpha: null};
+  } catch {
+    return null;
+  } finally {
+    frame?.close();
+    decoder.close();
+  }
+};
+
+const readPixels = async (file, extension, maxPixels) => {
   let bitmap;
   try {
     const options = {colorSpaceConversion: "none", premultiplyAlpha: "none"};
@@ -40,13 +95,14 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
   } catch {
     throw {code: extension ? "damaged" : "not_a_photo"};
   }
-  let {width, height} = bitmap;
+  const {width, height} = bitmap;
   if (width * height > maxPixels) throw {code: "too_many_pixels"};
   const canvas = new OffscreenCanvas(width, height);
   const drawing = canvas.getContext("2d", {willReadFrequently: true});
   drawing.drawImage(bitmap, 0, 0);
   bitmap.close();
-  let luma = new Uint8Array(width * height), alpha = null;
+  const luma = new Uint8Array(width * height);
+  let alpha = null;
   for (const [top, rows] of bands(width, height)) {
     const {data} = drawing.getImageData(0, top, width, rows);
     for (let at = top * width, from = 0; from < data.length; at += 1, from += 4) {
@@ -58,19 +114,11 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
   }
   // In some browsers, a canvas that is too large stays empty.
   if (alpha?.every((opacity) => !opacity)) throw {code: "too_many_pixels"};
-  const scale = (longestSide ?? Infinity) / Math.max(width, height);
-  if (scale < 1) {
-    const size = [height, width].map((side) => Math.max(1, Math.round(scale * side)));
-    luma = shrink(luma, height, width, ...size);
-    alpha &&= shrink(alpha, height, width, ...size);
-    [height, width] = size;
-  }
-  return {luma, alpha, width, height, canvas};
+  return {luma, width, height, alpha, canvas};
 };
 
 // Browsers show a truncated JPEG, with gray in the missing part.
-const isWhole = async (file) => {
-  const bytes = new Uint8Array(await file.arrayBuffer());
+const isWhole = (bytes) => {
   for (let at = bytes.length - 2; at > 0; at -= 1) {
     if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return true;
     if (bytes[at] === 0xff && bytes[at + 1] === 0xda) return false;
@@ -86,7 +134,8 @@ const bands = function* (width, height) {
 // Returns a photo as a blob, painted by `paintRows(rgba, top, bottom)`.
 //
 // From its file `source`, a JPEG, another JPEG gets EXIF, color profile and resolution.
-export const encode = async ({alpha, width, height, canvas}, ending, paintRows, source) => {
+export const encode = async (photo, ending, paintRows, source) => {
+  const {alpha, width, height, canvas = new OffscreenCanvas(width, height)} = photo;
   const extension = ending ?? ".jpg";
   if (Math.max(width, height) > (MAX_SIDE[extension] ?? Infinity)) throw {code: "wrong_format"};
   // The canvas of the decoded photo is painted over, to save memory.
@@ -155,6 +204,8 @@ const readSegments = (bytes) => {
 };
 
 const isApp = ({marker}) => marker >= 0xe0 && marker <= 0xef;
+// Baseline, extended or progressive, with three components.
+const isColourFrame = ({marker, bytes}) => marker >= 0xc0 && marker <= 0xc2 && bytes[9] === 3;
 
 const addMetadata = async (blob, source) => {
   const from = new Uint8Array(await source.arrayBuffer());
@@ -171,7 +222,9 @@ const addMetadata = async (blob, source) => {
   const kept = [head && trimHead(head.bytes), exif && straighten(exif.bytes)]
     .concat(isRgb ? profile.map((each) => each.bytes) : []).filter(Boolean);
   const rest = own.find((each) => !isApp(each)).at;
-  return new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)], {type: blob.type});
+  const whole = new Blob([bytes.slice(0, 2), ...kept, bytes.slice(rest)]);
+  // Firefox cannot decode a blob of several parts.
+  return new Blob([await whole.arrayBuffer()], {type: blob.type});
 };
 
 // Returns the JFIF segment without its thumbnail.

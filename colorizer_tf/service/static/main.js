@@ -464,6 +464,6 @@ stage.compare(true);
 await photos.restore();
 photos.limits = await engine.describe({onWait: wait});
 wait(null);
-document.body.classList.toggle("suggesting", photos.limits.suggestions);
+document.body.classList.toggle("suggesting", Boolean(photos.limits.suggestions));
 document.body.classList.toggle("plain", !photos.limits.hints);
 document.body.classList.add("ready");
