@@ -11,4 +11,18 @@ __version__ = "0.2.0"
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 
 # A module is imported when one of its names is first used; `__init__.pyi` lists them.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name):
+    try:
+        return _load(name)
+    except ModuleNotFoundError as error:
+        if "pip install" in str(error) or f"{error.name}.".startswith(f"{__name__}."):
+            raise
+        raise ModuleNotFoundError(
+            f"{name} needs {error.name}, which is not installed: "
+            'pip install "colorizer_tf[train]", or pip install -e ".[train]" in the '
+            "project's folder.",
+            name=error.name,
+        ) from error

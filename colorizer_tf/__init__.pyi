@@ -20,7 +20,7 @@ from .metrics import (
     read_original,
     sample_hints,
 )
-from .photos import PhotoError, read_photo, to_gray
+from .photos import PhotoError, read_photo, to_gray, write_photo
 from .report import Outcome, Report
 from .sources import (
     Split,
@@ -100,4 +100,5 @@ __all__ = [
     "worker_folder",
     "write_hints",
     "write_json",
+    "write_photo",
 ]

@@ -113,15 +113,23 @@ def find_frames(times, hints):
 
     Returns:
         A dictionary: number of a frame -> its hints as a list of (x, y, color).
+
+    Raises:
+        HintError: a time is more than a second after the start of the last frame.
     """
     waiting = sorted(hints, key=lambda hint: hint.time)
-    starts, number = {}, 0
+    starts, number, time = {}, 0, 0.0
     for number, time in enumerate(times):
         while waiting and waiting[0].time < time - 1e-6:
             _note(starts, number - 1, waiting.pop(0))
         if not waiting:
             break
     for hint in waiting:
+        if hint.time > time + 1:
+            raise HintError(
+                f"A hint has the time {hint.time:g}, but the last frame of the film "
+                f"starts at {time:.2f} seconds."
+            )
         _note(starts, number, hint)
     return starts
 

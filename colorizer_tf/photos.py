@@ -250,7 +250,9 @@ def photo_size(path):
         return image.height, image.width
 
 
-def write_photo(path, rgb, source=None):
+def write_photo(
+    path: str | os.PathLike, rgb: np.ndarray, source: GrayPhoto | None = None
+) -> None:
     """Writes a photo in the format that its extension names.
 
     JPEG and WebP have quality 96. PNG and TIFF keep 16 bits; other formats get 8.

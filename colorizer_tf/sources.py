@@ -186,8 +186,8 @@ def load_split(photos: str | os.PathLike = "", seed: int = 0) -> Split:
     split.source = str(folder)
     if not (split.train and split.validation and split.test):
         raise ValueError(
-            f"{folder} has too few photos for three sides: {split}. Add photos, or "
-            "try another seed."
+            f"{folder} has too few photos for three sides: {split}. Add color "
+            "photos, or try another seed."
         )
     return split
 

@@ -656,6 +656,12 @@ def test_a_hint_counts_in_the_frame_that_is_shown_at_its_time():
     }
 
 
+def test_a_hint_after_the_end_of_a_film_is_named():
+    hint = ct.FilmHint(0.5, 0.5, "#ff0000", 99)
+    with pytest.raises(ct.HintError, match=r"99, but .* starts at 0\.04 seconds"):
+        find_frames([0, 0.04], [hint])
+
+
 def test_hints_of_a_film_come_from_a_file(tmp_path):
     path = tmp_path / "hints.json"
     entry = {"x": 0.4, "y": 0.3, "color": "#2e5d34", "time": 12.4}

@@ -56,6 +56,25 @@ def test_the_command_is_light(photos, tmp_path):
     assert not HEAVY & modules_after(code, "colorize", photos[0].parent, out)
 
 
+@pytest.mark.parametrize(
+    ("missing", "line"),
+    [
+        ("skimage", "ct.load_split"),
+        ("tensorflow", "ct.build_generator"),
+        ("keras", "from colorizer_tf.training import keras"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_line_that_installs_it(missing, line):
+    code = f"import sys; sys.modules['{missing}'] = None; import colorizer_tf as ct"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{line}"], capture_output=True, text=True
+    )
+    assert ended.stderr.splitlines()[-1].endswith(
+        f"needs {missing}, which is not installed: pip install "
+        '"colorizer_tf[train]", or pip install -e ".[train]" in the project\'s folder.'
+    )
+
+
 @pytest.mark.parametrize("name", ct.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(ct, name).__name__.split(".")[-1] == name

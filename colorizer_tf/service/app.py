@@ -24,6 +24,7 @@ from pydantic import WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from colorizer_tf import __version__
 from colorizer_tf.hints import MAX_HINTS, HintError, parse_hints
 from colorizer_tf.service.middleware import (
     COLORIZE,
@@ -77,6 +78,7 @@ def build_app(colorizer, limits=None):
     store = JobStore(colorizer, limits)
     app = FastAPI(
         title="colorizer_tf",
+        version=__version__,
         description="Gives black-and-white photographs their colors.",
         docs_url=None,
         redoc_url=None,

@@ -29,7 +29,7 @@ from colorizer_tf.service.validation import (
 MAX_LANE_PIXELS = 2**26
 # The network is fastest with several photos. While files are read or written, it waits
 # this long for more.
-BATCH_DELAY_SECONDS = 0.03
+BATCH_DELAY_SECONDS = 0.005
 # Uploads are refused if the disk has less free space.
 MIN_FREE_BYTES = 2**31
 # The file in a zip that names the photos that failed.

@@ -10,9 +10,17 @@ from colorizer_tf.training.quiet import without_notices
 
 # oneDNN trains a quarter faster on processors for which TensorFlow turns it off.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-with without_notices():
-    import tensorflow as tf
+try:
+    with without_notices():
+        import tensorflow as tf
 
-import keras
+    import keras
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"Training needs {error.name}, which is not installed: "
+        'pip install "colorizer_tf[train]", or pip install -e ".[train]" in the '
+        "project's folder.",
+        name=error.name,
+    ) from error
 
 __all__ = ["keras", "tf"]
