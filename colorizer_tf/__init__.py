@@ -20,9 +20,10 @@ def __getattr__(name):
     except ModuleNotFoundError as error:
         if "pip install" in str(error) or f"{error.name}.".startswith(f"{__name__}."):
             raise
+        package = error.name.partition(".")[0]
         raise ModuleNotFoundError(
-            f"{name} needs {error.name}, which is not installed: "
+            f"{name} needs {package}, which is not installed: "
             'pip install "colorizer_tf[train]", or pip install -e ".[train]" in the '
             "project's folder.",
-            name=error.name,
+            name=package,
         ) from error

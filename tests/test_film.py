@@ -647,7 +647,7 @@ def test_a_hint_goes_with_its_place_until_the_cuts(colorizer, texture, tmp_path)
 
 
 def test_a_hint_counts_in_the_frame_that_is_shown_at_its_time():
-    hints = [ct.FilmHint(0.5, 0.5, "#000000", time) for time in (0, 0.04, 0.079, 9)]
+    hints = [ct.FilmHint(0.5, 0.5, "#000000", time) for time in (0, 0.04, 0.079, 1)]
     starts = find_frames([0, 0.04, 0.08, 0.12], hints)
     assert {number: len(places) for number, places in starts.items()} == {
         0: 1,
