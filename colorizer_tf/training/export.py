@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.network import (
@@ -14,7 +15,7 @@ from colorizer_tf.network import (
     list_outputs,
     load_generator,
 )
-from colorizer_tf.training import keras
+from colorizer_tf.training import keras, tf
 
 
 def export_network(
@@ -49,7 +50,8 @@ def export_network(
             outputs = generator(inputs if len(inputs) > 1 else inputs[0])
             rgb, *likely = list_outputs(outputs)
             to_chroma = keras.Model(inputs, [rgb_to_chroma(rgb), *likely])
-            to_chroma.export(str(file), format="openvino", verbose=False)
+            with _known_environment():
+                to_chroma.export(str(file), format="openvino", verbose=False)
             model = openvino.Core().read_model(file)
             for leftover in model.get_results()[1 + len(likely) :]:
                 model.remove_result(leftover)  # sizes, from the attention's reshaping
@@ -61,6 +63,14 @@ def export_network(
         openvino.save_model(model, whole, compress_to_fp16=False)
         os.replace(whole.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(whole, path)
+
+
+def _known_environment():
+    """Tells OpenVINO the version of TensorFlow: on Python 3.13, its search fails."""
+    from openvino.frontend.tensorflow import utils
+
+    facts = {"tensorflow": tf.__version__}
+    return mock.patch.object(utils, "get_environment_setup", lambda _: facts)
 
 
 def export_generator(path: str | os.PathLike) -> Path:
