@@ -5,6 +5,10 @@ import os
 import lazy_loader
 
 __version__ = "0.2.0"
+INSTALL_TRAINING = (
+    'pip install "colorizer_tf[train]", or pip install -e ".[train]" in the project\'s '
+    "folder."
+)
 
 # OpenCV reads sizes for itself, before we can; it asks for its limit once, as it is
 # imported. See `sixteen_bit.MAX_PIXELS`.
@@ -22,8 +26,6 @@ def __getattr__(name):
             raise
         package = error.name.partition(".")[0]
         raise ModuleNotFoundError(
-            f"{name} needs {package}, which is not installed: "
-            'pip install "colorizer_tf[train]", or pip install -e ".[train]" in the '
-            "project's folder.",
+            f"{name} needs {package}, which is not installed: {INSTALL_TRAINING}",
             name=package,
         ) from error

@@ -47,6 +47,9 @@ from .training.runs import (
 )
 from .training.workers import training_strategy, worker_folder
 
+INSTALL_TRAINING: str
+__version__: str
+
 __all__ = [
     "ColorizationGAN",
     "Colorizer",

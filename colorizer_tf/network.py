@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from colorizer_tf import INSTALL_TRAINING
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.hints import HINT_STRIDE
 
@@ -25,7 +26,6 @@ FACTS = "colorizer_tf"
 MAX_STRIDE = 256
 # Photos that a thread computes at a time: more are hardly faster.
 MAX_SHARE = 8
-INSTALL_TRAINING = 'pip install "colorizer_tf[train]"'
 # As a matrix, NumPy is ten times as fast at it as TensorFlow, op by op.
 _RGB_TO_CHROMA = rgb_to_chroma(np.eye(3, dtype=np.float32))
 

@@ -6,6 +6,7 @@ and commands.
 
 import os
 
+from colorizer_tf import INSTALL_TRAINING
 from colorizer_tf.training.quiet import without_notices
 
 # oneDNN trains a quarter faster on processors for which TensorFlow turns it off.
@@ -17,9 +18,7 @@ try:
     import keras
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"Training needs {error.name}, which is not installed: "
-        'pip install "colorizer_tf[train]", or pip install -e ".[train]" in the '
-        "project's folder.",
+        f"Training needs {error.name}, which is not installed: {INSTALL_TRAINING}",
         name=error.name,
     ) from error
 
