@@ -29,14 +29,18 @@ test: $(VENV)/installed browser
 	$(BIN)/ty check --python $(BIN)/python
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The tests of the page want Chromium; without it they are skipped and say so.
+# The tests of the page want Chromium and Firefox; without them they are skipped.
+# $(1) is the package of Debian, $(2) the commands that it may have.
+want_browser = for name in $(2); do command -v $$name && exit; done; \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			--no-install-recommends $(1) >/dev/null; } \
+	|| echo "No $(1), and it could not be installed: its tests are skipped."
+
 browser:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome \
-		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-			&& apt-get update -qq \
-			&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-				--no-install-recommends chromium >/dev/null; } \
-		|| echo "No Chromium, and none could be installed: see tests/service/test_page.py."
+	@$(call want_browser,chromium,chromium chromium-browser google-chrome)
+	@$(call want_browser,firefox-esr,firefox-esr firefox)
 
 photos: $(VENV)/installed
 	$(BIN)/python -c "import colorizer_tf; colorizer_tf.download_photos()"

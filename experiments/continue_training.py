@@ -1,7 +1,13 @@
-"""Continues the training of a generator on more photos, with the squared error.
+"""Continues the training of a generator on more photos.
 
     python experiments/continue_training.py runs/longer data/photos photos/more \
         --shares shares.tsv --photo-steps 300000
+    python experiments/continue_training.py runs/vivid data/photos photos/more \
+        --shares shares.tsv --photo-steps 25600 --loss adversarial \
+        --weights runs/longer/generator_last.keras
+
+The loss is the squared error ("mse"), Charbonnier's ("charbonnier"), or Charbonnier's
+and the verdict of a new discriminator ("adversarial").
 
 After each round, the run folder gets `checkpoint.weights.h5` (weights, optimizer and
 history), written whole. It also gets `generator_last.keras` with the average of the
@@ -31,6 +37,7 @@ from colorizer_tf.training.models import copy_weights
 KEPT_OUT = 0.1
 VALIDATION_PHOTOS = 256
 WARM_UP = 100
+LOSSES = "mse", "charbonnier", "adversarial"
 
 
 def main():
@@ -45,6 +52,7 @@ def main():
     parser.add_argument("--steps", type=int, default=50, help="of a round")
     parser.add_argument("--size", type=int, default=128, help="of the squares")
     parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     settings = vars(args).copy()
@@ -60,8 +68,15 @@ def main():
     keras.utils.set_random_seed(args.seed)
     generator = ct.build_generator(attention=True)
     copy_weights(ct.Colorizer.load(args.weights).generator, generator)
-    gan = ct.ColorizationGAN(generator)
-    gan.compile(make_optimizer(generator, args.rate, rounds * args.steps))
+    steps = rounds * args.steps
+    if args.loss == "adversarial":
+        gan = ct.ColorizationGAN(
+            generator, ct.build_discriminator(), 0.15, pixel_loss="charbonnier"
+        )
+        gan.compile(*make_gan_optimizers(args.rate, steps))
+    else:
+        gan = ct.ColorizationGAN(generator, pixel_loss=args.loss)
+        gan.compile(make_optimizer(generator, args.rate, steps))
     _, kept_out = list_photos(args.photos)
     rng = np.random.default_rng(args.seed)
     validation = ct.make_dataset(
@@ -95,20 +110,35 @@ def main():
 
 def make_optimizer(generator, rate, steps):
     """Returns AdamW with a rate that falls to a fiftieth, and averaged weights."""
-    falling = keras.optimizers.schedules.CosineDecay(
-        rate / WARM_UP,
-        max(steps - WARM_UP, 1),
-        0.02,
-        warmup_target=rate,
-        warmup_steps=WARM_UP,
-    )
     optimizer = keras.optimizers.AdamW(
-        falling, weight_decay=0.05, use_ema=True, ema_momentum=0.998
+        falling(rate, steps), weight_decay=0.05, use_ema=True, ema_momentum=0.998
     )
     biases = [value for value in generator.variables if value.ndim == 1]
     encoder = generator.get_layer("encoder").variables
     optimizer.exclude_from_weight_decay(encoder + biases)
     return optimizer
+
+
+def make_gan_optimizers(rate, steps):
+    """Returns Adam for a generator, with averaged weights, and for a discriminator."""
+    return (
+        keras.optimizers.Adam(
+            falling(rate, steps), beta_1=0.5, use_ema=True, ema_momentum=0.99
+        ),
+        keras.optimizers.Adam(2e-4, beta_1=0.5),
+    )
+
+
+def falling(rate, steps):
+    """Returns a rate that rises, then falls along a cosine to a fiftieth."""
+    warm_up = min(WARM_UP, steps // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / WARM_UP,
+        steps - warm_up,
+        0.02,
+        warmup_target=rate,
+        warmup_steps=warm_up,
+    )
 
 
 def list_photos(folders):

@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 from unittest import mock
+from xml.etree import ElementTree
 
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.network import (
@@ -16,6 +17,9 @@ from colorizer_tf.network import (
     load_generator,
 )
 from colorizer_tf.training import keras, tf
+
+# Rounded to bfloat16, the first layers cause most of its error, for little time.
+PRECISE_CONVOLUTIONS = 3
 
 
 def export_network(
@@ -61,8 +65,30 @@ def export_network(
         model.set_rt_info(source, [FACTS, "source"])
         whole = Path(folder) / "whole.xml"
         openvino.save_model(model, whole, compress_to_fp16=False)
+        _keep_precise(whole)
         os.replace(whole.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(whole, path)
+
+
+def _keep_precise(path):
+    """Keeps the layers up to the third convolution in float32, in an `.xml` file.
+
+    OpenVINO's Python interface cannot set this attribute.
+    """
+    tree = ElementTree.parse(path)
+    convolutions = 0
+    for layer in tree.iterfind("layers/layer"):
+        if layer.get("type") in ("Const", "Parameter", "Result"):
+            continue
+        facts = layer.find("rt_info")
+        if facts is None:
+            facts = ElementTree.Element("rt_info")
+            layer.insert(0 if layer.find("data") is None else 1, facts)
+        ElementTree.SubElement(facts, "attribute", name="precise", version="0")
+        convolutions += "Convolution" in layer.get("type")
+        if convolutions == PRECISE_CONVOLUTIONS:
+            break
+    tree.write(path)
 
 
 def _known_environment():
