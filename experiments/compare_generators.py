@@ -57,7 +57,7 @@ def main():
 
     photos = choose_photos(args.photos, args.most)
     originals = [shrink_photo(ct.read_photo(path), SIDE) for path in photos]
-    kinds = [path.stem.split("_")[0] for path in photos]
+    kinds = list(map(find_kind, photos))
     old = ct.Colorizer.load(args.old)
     results = colorize(old, originals)
     wanted = mean_colorfulness(results)
@@ -78,12 +78,8 @@ def choose_photos(folders, most):
     paths = [path for folder in folders for path in ct.find_photos(folder)]
     positions = {path: hash_position(path) for path in paths}
     paths = [path for path in paths if positions[path] < KEPT_OUT]
-
-    def kind(path):
-        return path.stem.split("_")[0] if "_" in path.stem else ""
-
     chosen = []
-    for _, group in groupby(sorted(paths, key=kind), kind):
+    for _, group in groupby(sorted(paths, key=find_kind), find_kind):
         kept = 0
         for path in sorted(group, key=positions.get):
             facts = survey_photo(path)
@@ -93,6 +89,11 @@ def choose_photos(folders, most):
             if kept == most:
                 break
     return chosen
+
+
+def find_kind(path):
+    """Returns the prefix of a photo's name, or "own"."""
+    return path.stem.split("_")[0] if "_" in path.stem else "own"
 
 
 def mix(old, new, part):

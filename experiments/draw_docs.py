@@ -1,9 +1,11 @@
 """Draws pictures of the documentation, from photographs in installed packages.
 
     python experiments/draw_docs.py docs
+    python experiments/draw_docs.py docs --before cautious.keras --after vivid.keras
 
-It writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg`,
-`full_size.jpg` and the short film `film.webp`.
+The first line writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg`,
+`full_size.jpg` and the short film `film.webp`. The second one writes
+`discriminator.jpg`, with the colors of two generators of your own.
 """
 
 import argparse
@@ -35,7 +37,14 @@ def main():
     """Draws all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("--before", help="a generator before the discriminator joins")
+    parser.add_argument("--after", help="the same generator after it")
+    args = parser.parse_args()
+    folder = args.folder
+    if args.before and args.after:
+        figure = draw_discriminator(args.before, args.after)
+        figure.savefig(folder / "discriminator.jpg", bbox_inches="tight", **JPEG)
+        return
     pictures = (draw_portrait, draw_planes, draw_mean_color, draw_network)
     for draw in (*pictures, draw_full_size):
         figure = draw()
@@ -123,6 +132,20 @@ def draw_mean_color():
     axes[-1].set_title("their mean", fontsize=9)
     axes[2].set_title("equally likely colors of one coat", fontsize=9)
     return figure
+
+
+def draw_discriminator(before, after):
+    """Draws photos with the colors of two generators."""
+    photos = skimage.data.cat(), skimage.data.coffee(), skimage.data.astronaut()
+    colorizers = [ct.Colorizer.load(path) for path in (before, after)]
+    rows = []
+    for photo in photos:
+        gray = ct.to_gray(photo)
+        rows.append(
+            [gray[..., None], *(each.colorize(gray) for each in colorizers), photo]
+        )
+    titles = ("gray", "before the discriminator", "after it", "original")
+    return ct.plot_rows(rows, titles)
 
 
 def draw_full_size():

@@ -36,6 +36,7 @@ def main():
     parser.add_argument("result", type=Path)
     parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument("--shares", help="a table of prefixes and shares")
+    parser.add_argument("--start", help="a generator whose output `likely` to start at")
     parser.add_argument("--photo-steps", type=int, default=100_000)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=100, help="of a round")
@@ -49,6 +50,10 @@ def main():
     written = add_likely(keras.models.load_model(args.generator, compile=False))
     generator.trainable = False
     whole = add_likely(generator)
+    if args.start:
+        old = keras.models.load_model(args.start, compile=False)
+        for layer in whole.layers[-2:]:
+            layer.set_weights(old.get_layer(layer.name).get_weights())
     head = keras.Model(whole.input, whole.outputs[1])
     round_photos = args.steps * args.batch_size
     rounds = -(-args.photo_steps // round_photos)

@@ -1,4 +1,6 @@
 import shutil
+from pathlib import Path
+from xml.etree import ElementTree
 
 import keras
 import numpy as np
@@ -9,6 +11,8 @@ import colorizer_tf as ct
 from colorizer_tf import network as network_module
 from colorizer_tf.network import KerasNetwork, Network, load_network
 from colorizer_tf.training.export import export_network
+
+EXAMPLES = sorted((Path(ct.__file__).parent / "service/static/examples").glob("*.jpg"))
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +65,30 @@ def test_the_generator_of_the_package_is_exported_as_it_is():
 
 # Chroma; a level is 0.004.
 TOLERANCE = 0.004
+
+
+def test_the_first_layers_stay_in_float32(saved, tmp_path):
+    """Up to a branch, which the tiny generator has after its first convolution."""
+    export_network(keras.models.load_model(saved), tmp_path / "generator.xml")
+    package = ct.Colorizer.WEIGHTS.with_suffix(".xml")
+    for path, count in ((tmp_path / "generator.xml", 1), (package, 5)):
+        precise = [
+            layer.find("rt_info/attribute[@name='precise']") is not None
+            for layer in ElementTree.parse(path).iterfind("layers/layer")
+            if "Convolution" in layer.get("type")
+        ]
+        assert precise == [True] * count + [False] * (len(precise) - count)
+
+
+@pytest.mark.parametrize("photo", EXAMPLES, ids=lambda path: path.stem)
+def test_bfloat16_moves_the_colors_by_less_than_half_a_level(photo):
+    gray = ct.to_gray(ct.read_photo(photo))
+    chromas = []
+    for precision in "f32", "bf16":
+        export = ct.Colorizer.WEIGHTS.with_suffix(".xml")
+        colorizer = ct.Colorizer(Network(export, precision=precision))
+        chromas += colorizer.predict_chroma([colorizer.shrink(gray)])
+    assert np.abs(np.subtract(*chromas)).mean() < 0.5 / 255
 
 
 def test_a_model_is_exported_once(saved, cache, monkeypatch):

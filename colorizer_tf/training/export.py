@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
@@ -19,7 +20,7 @@ from colorizer_tf.network import (
 from colorizer_tf.training import keras, tf
 
 # Rounded to bfloat16, the first layers cause most of its error, for little time.
-PRECISE_CONVOLUTIONS = 3
+PRECISE_CONVOLUTIONS = 5
 
 
 def export_network(
@@ -71,23 +72,34 @@ def export_network(
 
 
 def _keep_precise(path):
-    """Keeps the layers up to the third convolution in float32, in an `.xml` file.
+    """Keeps the first layers in float32, up to a branch or the sixth convolution.
 
-    OpenVINO's Python interface cannot set this attribute.
+    OpenVINO's Python interface cannot set this attribute, but its `.xml` files may.
     """
     tree = ElementTree.parse(path)
-    convolutions = 0
-    for layer in tree.iterfind("layers/layer"):
-        if layer.get("type") in ("Const", "Parameter", "Result"):
-            continue
+    layers = {layer.get("id"): layer for layer in tree.iterfind("layers/layer")}
+    readers = defaultdict(list)
+    for edge in tree.iterfind("edges/edge"):
+        readers[edge.get("from-layer")].append(layers[edge.get("to-layer")])
+    first = []
+    for layer in layers.values():
+        if layer.get("type") not in ("Const", "Parameter"):
+            first.append(layer)
+        if layer.get("type") == "Convolution":
+            break
+    convolutions = 1
+    while len(readers[first[-1].get("id")]) == 1:
+        (layer,) = readers[first[-1].get("id")]
+        convolutions += "Convolution" in layer.get("type")
+        if convolutions > PRECISE_CONVOLUTIONS:
+            break
+        first.append(layer)
+    for layer in first:
         facts = layer.find("rt_info")
         if facts is None:
             facts = ElementTree.Element("rt_info")
             layer.insert(0 if layer.find("data") is None else 1, facts)
         ElementTree.SubElement(facts, "attribute", name="precise", version="0")
-        convolutions += "Convolution" in layer.get("type")
-        if convolutions == PRECISE_CONVOLUTIONS:
-            break
     tree.write(path)
 
 
