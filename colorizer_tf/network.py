@@ -42,7 +42,7 @@ class Network:
         source: the `.keras` file it comes from, if there is one.
         threads: that it computes with; None takes all processors.
         precision: "bf16" or "f32". A processor without bfloat16 computes in float32
-            all the same. They differ by a level or two of chroma.
+            all the same. They differ by a tenth of a level of chroma on average.
 
     Attributes:
         takes_hints: whether it takes colors that a person sets.
