@@ -83,7 +83,7 @@ def _keep_precise(path):
         readers[edge.get("from-layer")].append(layers[edge.get("to-layer")])
     first = []
     for layer in layers.values():
-        if layer.get("type") not in ("Const", "Parameter"):
+        if layer.get("type") not in ("Const", "Parameter", "Result"):
             first.append(layer)
         if layer.get("type") == "Convolution":
             break

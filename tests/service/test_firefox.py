@@ -35,7 +35,6 @@ COLORIZE = """async () => {
   });
   return reader.result;
 }"""
-
 INPUT = """() => {
   const input = document.createElement("input");
   Object.assign(input, {type: "file", id: "mine"});
@@ -60,7 +59,11 @@ class Firefox:
                 stderr=file,
             )
         listening = functools.partial(re.search, r"listening on (ws://\S+)")
-        address = wait_for(lambda: listening(log.read_text()))[1]
+        try:
+            address = wait_for(lambda: listening(log.read_text()))[1]
+        except TimeoutError:
+            self.process.kill()
+            raise
         self.socket = websocket.create_connection(
             f"{address}/session", timeout=SECONDS, suppress_origin=True
         )
@@ -139,4 +142,4 @@ def test_firefox_gives_the_colors_of_the_command(runtime, tmp_path):
         ct.to_gray(photo), hints=[ct.Hint(0.5, 0.5, "#2e8d34")]
     )
     assert np.ptp(expected, axis=-1).max() > 60
-    assert abs(result - expected).mean() < 1.5
+    assert abs(result - expected).mean() < 0.6
