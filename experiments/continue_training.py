@@ -28,6 +28,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from train_pretrained import falling
 
 import colorizer_tf as ct
 from colorizer_tf.sources import hash_position
@@ -36,7 +37,7 @@ from colorizer_tf.training.models import copy_weights
 
 KEPT_OUT = 0.1
 VALIDATION_PHOTOS = 256
-WARM_UP = 100
+WARM_UP, FINAL = 100, 0.02  # steps, and the share of the rate at the end
 LOSSES = "mse", "charbonnier", "adversarial"
 
 
@@ -111,7 +112,10 @@ def main():
 def make_optimizer(generator, rate, steps):
     """Returns AdamW with a rate that falls to a fiftieth, and averaged weights."""
     optimizer = keras.optimizers.AdamW(
-        falling(rate, steps), weight_decay=0.05, use_ema=True, ema_momentum=0.998
+        falling(rate, FINAL, steps, min(WARM_UP, steps // 2)),
+        weight_decay=0.05,
+        use_ema=True,
+        ema_momentum=0.998,
     )
     biases = [value for value in generator.variables if value.ndim == 1]
     encoder = generator.get_layer("encoder").variables
@@ -123,21 +127,12 @@ def make_gan_optimizers(rate, steps):
     """Returns Adam for a generator, with averaged weights, and for a discriminator."""
     return (
         keras.optimizers.Adam(
-            falling(rate, steps), beta_1=0.5, use_ema=True, ema_momentum=0.99
+            falling(rate, FINAL, steps, min(WARM_UP, steps // 2)),
+            beta_1=0.5,
+            use_ema=True,
+            ema_momentum=0.99,
         ),
         keras.optimizers.Adam(2e-4, beta_1=0.5),
-    )
-
-
-def falling(rate, steps):
-    """Returns a rate that rises, then falls along a cosine to a fiftieth."""
-    warm_up = min(WARM_UP, steps // 2)
-    return keras.optimizers.schedules.CosineDecay(
-        rate / WARM_UP,
-        steps - warm_up,
-        0.02,
-        warmup_target=rate,
-        warmup_steps=warm_up,
     )
 
 

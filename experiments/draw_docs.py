@@ -1,7 +1,7 @@
 """Draws pictures of the documentation, from photographs in installed packages.
 
     python experiments/draw_docs.py docs
-    python experiments/draw_docs.py docs --before cautious.keras --after vivid.keras
+    python experiments/draw_docs.py docs --discriminator before.keras after.keras
 
 The first line writes `portrait.jpg`, `planes.jpg`, `mean_color.jpg`, `network.jpg`,
 `full_size.jpg` and the short film `film.webp`. The second one writes
@@ -37,12 +37,11 @@ def main():
     """Draws all pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--before", help="a generator before the discriminator joins")
-    parser.add_argument("--after", help="the same generator after it")
+    parser.add_argument("--discriminator", nargs=2, help="generators before and after")
     args = parser.parse_args()
     folder = args.folder
-    if args.before and args.after:
-        figure = draw_discriminator(args.before, args.after)
+    if args.discriminator:
+        figure = draw_discriminator(*args.discriminator)
         figure.savefig(folder / "discriminator.jpg", bbox_inches="tight", **JPEG)
         return
     pictures = (draw_portrait, draw_planes, draw_mean_color, draw_network)

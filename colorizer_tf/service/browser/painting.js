@@ -4,11 +4,11 @@ const [RED, GREEN, BLUE] = [0.299, 0.587, 0.114];
 const CB_SCALE = 2 * (1 - BLUE);
 const CR_SCALE = 2 * (1 - RED);
 
-// Rounds a half to the even number, as Python does.
-export const round = (value) => {
-  const up = Math.round(value);
-  return up - value === 0.5 && up % 2 ? up - 1 : up;
-};
+// Returns the sides scaled. A half is rounded to the even number, as Python does.
+export const scaleSides = (sides, scale) => sides.map((side) => {
+  const up = Math.round(scale * side);
+  return Math.max(1, up - scale * side === 0.5 && up % 2 ? up - 1 : up);
+});
 
 // Returns pixels (Uint8Array) scaled down to means of areas, as OpenCV's INTER_AREA.
 export const shrink = (pixels, height, width, newHeight, newWidth) => {

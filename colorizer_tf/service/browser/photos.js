@@ -1,6 +1,6 @@
 // Reads photo files as luma, and writes them in color; see photos.py.
 
-import {round, shrink} from "./painting.js";
+import {scaleSides, shrink} from "./painting.js";
 
 const QUALITY = 0.96;
 const BAND_PIXELS = 2 ** 19;
@@ -39,7 +39,7 @@ export const decode = async (file, extension, maxPixels, longestSide) => {
   let {luma, alpha, width, height} = photo;
   const scale = (longestSide ?? Infinity) / Math.max(width, height);
   if (scale < 1) {
-    const size = [height, width].map((side) => Math.max(1, round(scale * side)));
+    const size = scaleSides([height, width], scale);
     luma = shrink(luma, height, width, ...size);
     alpha &&= shrink(alpha, height, width, ...size);
     [height, width] = size;

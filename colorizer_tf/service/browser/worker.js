@@ -4,7 +4,7 @@
 import {
   decode, encode, extensionOf, needsCommand, resultName,
 } from "./photos.js";
-import {fitShape, paint, paintPlanes, round, shrink} from "./painting.js";
+import {fitShape, paint, paintPlanes, scaleSides, shrink} from "./painting.js";
 import {site} from "./site.js";
 
 const MAX_PIXELS = 2 ** 27;
@@ -86,7 +86,7 @@ const workingShape = (height, width) => {
     site.working_size / Math.min(height, width),
     (site.longest * site.working_size) / Math.max(height, width),
   );
-  return [height, width].map((side) => Math.max(1, round(scale * side)));
+  return scaleSides([height, width], scale);
 };
 
 const predict = async (luma, height, width, hints, strength) => {
