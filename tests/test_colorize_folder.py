@@ -370,24 +370,15 @@ def test_a_result_that_a_power_cut_emptied_is_done_again(colorizer, tmp_path):
     assert read_gray(tmp_path / "out/a.png").gray.shape == (20, 30)
 
 
-RUN = """
-import sys, time
-import keras
-from colorizer_tf.colorizer import Colorizer
-gray = keras.Input((None, None, 1))
-model = keras.Model(gray, keras.ops.repeat(gray, 3, axis=-1))
-Colorizer(model, working_size=32).colorize_folder(*sys.argv[1:])
-"""
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_killed_in_the_middle_and_run_again(colorizer, tmp_path, kill):
+def test_killed_in_the_middle_and_run_again(tmp_path, kill):
     source, result = tmp_path / "in", tmp_path / "out"
+    command = [sys.executable, "-m", "colorizer_tf", "colorize", source, result]
     for number in range(200):
         save(source / f"{number:03}.png", 250, 251 + number % 40, seed=number)
     run = subprocess.Popen(
-        [sys.executable, "-c", RUN, source, result], stderr=subprocess.DEVNULL
+        [*command, "--working-size", "32"], stderr=subprocess.DEVNULL
     )
     while len(list(result.glob("[0-9]*.png"))) < 20 and run.poll() is None:
         time.sleep(0.005)
@@ -400,7 +391,7 @@ def test_killed_in_the_middle_and_run_again(colorizer, tmp_path, kill):
     if kill == signal.SIGINT:
         assert len(files(result)) == len(finished)
 
-    colorizer.colorize_folder(source, result)
+    Colorizer.pretrained(working_size=32).colorize_folder(source, result)
 
     assert files(result) == sorted(path.name for path in source.iterdir())
     for path in result.glob("*.png"):
