@@ -9,9 +9,6 @@ import nbformat
 import papermill
 import pytest
 from tiny_networks import build_suggesting_generator
-from worker_processes import start_workers, wait_for_workers
-
-import colorizer_tf as ct
 
 PROJECT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(PROJECT.glob("notebooks/*.ipynb"))
@@ -83,23 +80,12 @@ def test_explore_shows_photos(run_notebook):
     assert pictures(notebook) >= 4
 
 
-def test_two_workers_train_one_goes_on_and_evaluate_compares(run_notebook, tmp_path):
-    run_dir = tmp_path / "one"
-    parameters = TINY | {"run_dir": run_dir}
-    options = [part for pair in parameters.items() for part in ("-p", *pair)]
-    notebook = PROJECT / "notebooks/02_train.ipynb"
-    commands = (
-        ["-m", "papermill", notebook, tmp_path / f"{index}.ipynb", *options]
-        for index in range(2)
-    )
-    codes, said = wait_for_workers(start_workers(*commands))
-    assert codes == [0, 0], said
-    assert [row["epoch"] for row in ct.read_history(run_dir)] == [1]
-    assert json.loads((run_dir / "figures.json").read_text())["epochs"] == 1
-
+def test_train_goes_on_and_evaluate_compares(run_notebook, tmp_path):
+    run_notebook("02_train", **TINY, run_dir="one")
     notebook = run_notebook("02_train", **TINY | {"epochs": 2}, run_dir="one")
     assert "epoch   2/2" in printed(notebook)
     assert "epoch   1/2" not in printed(notebook)
+    run_dir = tmp_path / "one"
     assert (run_dir / "pictures/epoch_0002.png").is_file()
     assert json.loads((run_dir / "settings.json").read_text())["batch_size"] == 4
     assert json.loads((run_dir / "figures.json").read_text())["epochs"] == 2

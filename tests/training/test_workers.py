@@ -5,8 +5,13 @@ against a discriminator with spectral normalization. In the last batch of an epo
 the second one has no photo.
 """
 
+import json
+import os
 import signal
+import socket
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +21,6 @@ import pytest
 from keras import layers
 from test_runs import Kill, arrays
 from tiny_networks import build_tiny_generator
-from worker_processes import start_workers, wait_for_workers
 
 import colorizer_tf as ct
 from colorizer_tf.training.runs import CHECKPOINT
@@ -86,6 +90,42 @@ def train(photos, run_dir, record, kill=False):
         ],
     )
     print("kept in", run_dir)
+
+
+def start_workers(*commands):
+    """Starts Python with these arguments, as the workers of one training."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in commands]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    processes = []
+    for index, command in enumerate(commands):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env=os.environ
+            | {
+                "TF_CONFIG": config,
+                "PYTHONPATH": os.pathsep.join(map(str, (PROJECT, TESTS))),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+    return processes
+
+
+def wait_for_workers(processes):
+    """Returns the exit codes, and what the workers printed."""
+    try:
+        printed = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], printed
 
 
 class Pair:
@@ -199,6 +239,34 @@ def test_only_the_first_worker_writes_the_run(runs):
     assert processes == {
         str(pair.processes[0].pid) for pair in (runs.killed, runs.again)
     }
+
+
+def test_the_notebook_trains_on_two_workers(tmp_path, write_photos):
+    write_photos(tmp_path / "photos", 20)
+    run_dir, notebook = tmp_path / "run", PROJECT / "notebooks/02_train.ipynb"
+    parameters = {
+        "photos": tmp_path / "photos",
+        "run_dir": run_dir,
+        "image_size": 32,
+        "batch_size": 4,
+        "limit": 8,
+        "epochs": 1,
+        "encoder_weights": "",
+    }
+    options = [part for pair in parameters.items() for part in ("-p", *pair)]
+
+    codes, printed = wait_for_workers(
+        start_workers(
+            *(
+                ["-m", "papermill", notebook, tmp_path / f"{index}.ipynb", *options]
+                for index in range(2)
+            )
+        )
+    )
+
+    assert codes == [0, 0], printed
+    assert [row["epoch"] for row in ct.read_history(run_dir)] == [1]
+    assert (run_dir / "figures.json").is_file()
 
 
 @pytest.mark.parametrize(
