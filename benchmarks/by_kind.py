@@ -1,11 +1,13 @@
 """Evaluates a generator by kind of photo; by default, the package's generator.
 
-Photos are grouped by the part of their names before the first "_". Only the test side
-of each folder is measured: the tenth that training keeps out. With `--hints`, it
+Photos are grouped by their prefix: the part of their names before the first "_".
+`--group` adds a group of several prefixes. Only the test side of each folder is
+measured: the tenth that training keeps out. With `--hints`, it
 measures the gain in PSNR, in dB, of points with the real colors.
 
     python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
     python benchmarks/by_kind.py photos/more photos/large --strength 0.7
+    python benchmarks/by_kind.py photos/more photos/large --group indoors rooms houses
     python benchmarks/by_kind.py photos/more photos/large --hints 1 10 100
 """
 
@@ -35,6 +37,9 @@ def main():
     parser.add_argument(
         "--hints", type=int, nargs="+", help="numbers of points of the real colors"
     )
+    parser.add_argument(
+        "--group", nargs="+", action="append", default=[], help="a name and prefixes"
+    )
     args = parser.parse_args()
 
     colorizer = ct.Colorizer.load(args.weights, working_size=args.working_size)
@@ -42,7 +47,12 @@ def main():
     photos = []
     for folder in args.photos:
         photos += ct.split_photos(ct.find_photos(folder), validation_fraction=0).test
+    kinds = set(map(kind, photos))
     groups = {"all": photos}
+    for name, *members in args.group:
+        if name in kinds:
+            parser.error(f"--group {name}: this is a prefix, choose another name")
+        groups[name] = [path for path in photos if kind(path) in members]
     for name, paths in groupby(sorted(photos, key=kind), kind):
         groups[name] = list(paths)
     if args.hints:
