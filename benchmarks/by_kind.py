@@ -2,8 +2,8 @@
 
 Photos are grouped by their prefix: the part of their names before the first "_".
 `--group` adds a group of several prefixes. Only the test side of each folder is
-measured: the tenth that training keeps out. With `--hints`, it
-measures the gain in PSNR, in dB, of points with the real colors.
+measured: the tenth that training keeps out. With `--hints`, it measures the gain in
+PSNR, in dB, of points with the real colors.
 
     python benchmarks/by_kind.py photos/more photos/large --weights generator.keras
     python benchmarks/by_kind.py photos/more photos/large --strength 0.7
@@ -47,14 +47,15 @@ def main():
     photos = []
     for folder in args.photos:
         photos += ct.split_photos(ct.find_photos(folder), validation_fraction=0).test
-    kinds = set(map(kind, photos))
     groups = {"all": photos}
-    for name, *members in args.group:
-        if name in kinds:
-            parser.error(f"--group {name}: this is a prefix, choose another name")
-        groups[name] = [path for path in photos if kind(path) in members]
     for name, paths in groupby(sorted(photos, key=kind), kind):
         groups[name] = list(paths)
+    for name, *members in args.group:
+        if name in groups:
+            parser.error(f"--group {name}: there is a group of this name")
+        if unknown := set(members) - set(groups):
+            parser.error(f"--group {name}: no photo has the prefix {min(unknown)}")
+        groups[name] = [path for member in members for path in groups[member]]
     if args.hints:
         for name, paths in groups.items():
             none, *psnr = ct.measure_hints(colorizer, paths, [0, *args.hints]).values()
