@@ -6,6 +6,7 @@ for gray. The functions up to `colorfulness` take NumPy arrays, and tensors, als
 inside a Keras graph.
 """
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -94,8 +95,8 @@ def rgb_to_chroma(rgb):
     )
 
 
-def join_luma_chroma(luma, chroma):
-    """Returns the RGB photo with exactly this luma.
+def limit_chroma(luma, chroma):
+    """Returns chroma that fits into RGB at this luma.
 
     If RGB would leave [0, 1], the largest factor that keeps all three channels
     inside reduces chroma. Hue and luma stay the same.
@@ -105,26 +106,48 @@ def join_luma_chroma(luma, chroma):
         chroma: (Cb, Cr), (..., 2); any finite values.
 
     Returns:
-        RGB in [0, 1], (..., 3).
+        (Cb, Cr), (..., 2).
     """
     xp = array_namespace(luma, chroma)
-    # `split`, because the gradient of a slice is slow.
-    blue, red = xp.split(chroma, 2, axis=-1)
-    blue, red = CB_SCALE * blue, CR_SCALE * red
-    green = -(RED * red + BLUE * blue) / GREEN
+    offsets = _rgb_offsets(chroma)
     # The weighted sum of the offsets is 0, so highest >= 0 >= lowest. Each
     # denominator is at least the distance to white or black, so each factor is at
     # most 1. No denominator is 0, so the gradient is finite at zero chroma and at
     # luma 0 and 1.
-    highest = xp.maximum(xp.maximum(red, green), blue)
-    lowest = xp.minimum(xp.minimum(red, green), blue)
+    highest, lowest = (functools.reduce(f, offsets) for f in (xp.maximum, xp.minimum))
     above, below = xp.maximum(1 - luma, 1e-6), xp.maximum(luma, 1e-6)
     factor = xp.minimum(
         (1 - luma) / xp.maximum(highest, above), luma / xp.maximum(-lowest, below)
     )
-    channels = [luma + factor * offset for offset in (red, green, blue)]
+    return factor * chroma
+
+
+def join_luma_chroma(luma, chroma):
+    """Returns the RGB photo with exactly this luma.
+
+    Args:
+        luma, chroma: as for `limit_chroma`, which reduces chroma where it must.
+
+    Returns:
+        RGB in [0, 1], (..., 3).
+    """
+    return add_chroma(luma, limit_chroma(luma, chroma))
+
+
+def add_chroma(luma, chroma):
+    """Returns RGB in [0, 1], (..., 3), of luma, and of chroma by `limit_chroma`."""
+    xp = array_namespace(luma, chroma)
+    channels = [luma + offset for offset in _rgb_offsets(chroma)]
     # Only rounding errors are outside here.
     return xp.clip(xp.concatenate(channels, axis=-1), 0, 1)
+
+
+def _rgb_offsets(chroma):
+    """Returns what chroma adds to luma in red, green and blue, each (..., 1)."""
+    # `split`, because the gradient of a slice is slow.
+    blue, red = array_namespace(chroma).split(chroma, 2, axis=-1)
+    blue, red = CB_SCALE * blue, CR_SCALE * red
+    return red, -(RED * red + BLUE * blue) / GREEN, blue
 
 
 def colorfulness(rgb):

@@ -5,7 +5,8 @@
     python experiments/compare_generators.py photos --new new.keras --even humanv2
 
 The first generator is `--old`, by default the package's, unchanged. Each part P gives a
-generator with weights P * new + (1 - P) * old. Its chroma is scaled like the old one's
+generator with weights P * new + (1 - P) * old; with `--parts 1`, the old one may have
+other layers. Its chroma is scaled like the old one's
 (`--factor` and `--knee`), and then multiplied until all photos together are as colorful
 as the old one's. The photos are the test side of the folders, as in
 benchmarks/by_kind.py. Each run takes the same ones, at most `--most` of each prefix.
@@ -97,23 +98,15 @@ def find_kind(path):
 
 
 def mix(old, new, part):
-    """Returns a generator with the weighted mean of a model's and a file's weights.
-
-    The old model may lack layers of self-attention. Their output then counts as zero in
-    it, so the mean has the share `part` of their output.
-    """
+    """Returns a generator with the weighted mean of a model's and a file's weights."""
     new = keras.models.load_model(new, compile=False)
-    attention = any(layer.name.startswith("attention_") for layer in new.layers)
-    mixed = ct.build_generator(None, hints=len(new.inputs) == 2, attention=attention)
+    mixed = ct.build_generator(None, hints=len(new.inputs) == 2)
     copy_weights(new, mixed)
-    names = [weights.path for weights in mixed.weights]
     ends = mixed.get_weights()
+    if part == 1:
+        return mixed
     copy_weights(old, mixed)
     starts = mixed.get_weights()
-    for index, name in enumerate(names):
-        if "attention_" in name:  # all but the last layer, which starts at zero
-            last = "_output/" in name
-            starts[index] = np.zeros_like(ends[index]) if last else ends[index]
     pairs = zip(starts, ends, strict=True)
     mixed.set_weights([(1 - part) * start + part * end for start, end in pairs])
     return mixed

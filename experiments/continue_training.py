@@ -7,7 +7,8 @@
         --weights runs/longer/generator_last.keras
 
 The loss is the squared error ("mse"), Charbonnier's ("charbonnier"), or Charbonnier's
-and the verdict of a new discriminator ("adversarial").
+and the verdict of a new discriminator ("adversarial"). With the squared error, photos
+are augmented strongly.
 
 After each round, the run folder gets `checkpoint.weights.h5` (weights, optimizer and
 history), written whole. It also gets `generator_last.keras` with the average of the
@@ -67,7 +68,7 @@ def main():
     keras.config.set_dtype_policy("mixed_bfloat16")
     datasets.CACHE_BYTES = 0  # a round reads a photo once, and its cache stays
     keras.utils.set_random_seed(args.seed)
-    generator = ct.build_generator(attention=True)
+    generator = ct.build_generator()
     copy_weights(ct.Colorizer.load(args.weights).generator, generator)
     steps = rounds * args.steps
     if args.loss == "adversarial":
@@ -97,6 +98,7 @@ def main():
             seed=args.seed,
             first_epoch=number,
             hints=True,
+            strong=args.loss == LOSSES[0],
         )
         # The callbacks read the checkpoint, so each round starts as after a kill.
         gan.fit(

@@ -35,7 +35,7 @@ def nearest_bin(color):
 def likely_generator():
     """A generator with `add_likely`, untrained."""
     keras.utils.set_random_seed(3)
-    generator = build_generator(None, widths=(8, 8, 8, 8), attention=True)
+    generator = build_generator(None, widths=(8, 8, 8, 8))
     chroma = generator.get_layer("chroma")
     rng = np.random.default_rng(0)
     chroma.set_weights([rng.normal(0, 0.05, x.shape) for x in chroma.get_weights()])
@@ -234,7 +234,7 @@ def test_the_command_writes_variants(likely_generator, tmp_path, capsys):
 
 def test_a_generator_without_it_starts_from_one_with_it(likely_generator):
     generator, whole = likely_generator
-    plain = build_generator(None, widths=(8, 8, 8, 8), attention=True)
+    plain = build_generator(None, widths=(8, 8, 8, 8))
     copy_weights(whole, plain)
     inputs = [np.full((1, 32, 32, 1), 0.4), np.zeros((1, 8, 8, 3))]
     np.testing.assert_array_equal(plain(inputs), generator(inputs))

@@ -15,7 +15,7 @@ from PIL import Image
 
 import colorizer_tf as ct
 
-MEGABYTES = 26
+MEGABYTES = 20
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from colorizer_tf.network import (
     load_generator,
 )
 from colorizer_tf.training import keras, tf
+from colorizer_tf.training.models import LIMITED
 
 # Rounded to bfloat16, the first layers cause most of its error, for little time.
 PRECISE_CONVOLUTIONS = 5
@@ -52,9 +53,11 @@ def export_network(
             inputs = [
                 keras.Input(batch_shape=x.shape, name=x.name) for x in generator.inputs
             ]
-            outputs = generator(inputs if len(inputs) > 1 else inputs[0])
-            rgb, *likely = list_outputs(outputs)
-            to_chroma = keras.Model(inputs, [rgb_to_chroma(rgb), *likely])
+            outputs = _find_outputs(generator)(inputs if len(inputs) > 1 else inputs[0])
+            chroma, *likely = list_outputs(outputs)
+            if chroma.shape[-1] == 3:
+                chroma = rgb_to_chroma(chroma)
+            to_chroma = keras.Model(inputs, [chroma, *likely])
             with _known_environment():
                 to_chroma.export(str(file), format="openvino", verbose=False)
             model = openvino.Core().read_model(file)
@@ -69,6 +72,14 @@ def export_network(
         _keep_precise(whole)
         os.replace(whole.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(whole, path)
+
+
+def _find_outputs(generator):
+    """Returns a generator to chroma, if it is by `build_generator`; else as it is."""
+    limited = [layer.output for layer in generator.layers if layer.name == LIMITED]
+    if not limited:
+        return generator
+    return keras.Model(generator.inputs, limited + generator.outputs[1:])
 
 
 def _keep_precise(path):

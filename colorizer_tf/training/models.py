@@ -6,17 +6,20 @@ from collections.abc import Sequence
 import numpy as np
 from keras import layers, ops
 
-from colorizer_tf.color import join_luma_chroma
+from colorizer_tf.color import add_chroma, limit_chroma
 from colorizer_tf.suggestions import CHROMA_BINS
 from colorizer_tf.training import keras
 from colorizer_tf.training.encoder import build_encoder, freeze_early_layers
 
 CHROMA_STRIDE = 4
+LIMITED = "limited_chroma"
 # Both scale what the decoder adds up to about 1, so that every part has an effect.
 FEATURE_SCALE = 1 / 8
 HINT_SCALE = 8
 # The number and the width of the heads of self-attention.
 HEADS, HEAD_WIDTH = 4, 32
+# The bottlenecks at each stride of the decoder.
+BLOCKS = 2
 
 
 def build_generator(
@@ -24,13 +27,13 @@ def build_generator(
     widths: Sequence[int] = (64, 128, 256, 128),
     hints: bool = True,
     name: str = "generator",
-    attention: bool = False,
 ) -> keras.Model:
     """Builds a generator: a U-Net on a pretrained encoder.
 
+    Self-attention at strides 32 and 16 sees the whole photo.
     It predicts chroma at a quarter of the photo's size, enlarges it bilinearly, and
     joins it with the gray photo. So the result has the luma of the input (see
-    `color.join_luma_chroma`).
+    `color.limit_chroma`).
 
     Args:
         encoder_weights: "imagenet", which freezes the first stages and all depthwise
@@ -38,8 +41,6 @@ def build_generator(
         widths: the decoder's channels at strides 4, 8, 16 and 32.
         hints: whether the generator takes hints.
         name: the model's name.
-        attention: whether to add self-attention at strides 32 and 16 (see
-            `models.apply_self_attention`). Before training it has no effect.
 
     Returns:
         A functional model: gray (B, H, W, 1) in [0, 1] and hints
@@ -67,8 +68,7 @@ def build_generator(
     if hints:  # at this stride, a hint reaches a whole sky
         branches.append(embed_hints(inputs[1], 8, width))
     context = layers.ReLU()(layers.Add()(branches))
-    if attention:
-        context = apply_self_attention(context, "attention_32")
+    context = apply_self_attention(context, "attention_32")
     x = layers.Add()([x, layers.Conv2D(x.shape[-1], 3, padding="same")(context)])
     for factor, width in zip((4, 2, 1), reversed(widths), strict=True):
         branches = [
@@ -78,14 +78,15 @@ def build_generator(
         if hints:
             branches.append(embed_hints(inputs[1], factor, width))
         x = layers.ReLU()(layers.Add()(branches))
-        if attention and factor == 4:
+        if factor == 4:
             x = apply_self_attention(x, "attention_16")
-        x = apply_residual_block(apply_conv(x, width), width)
+        for _ in range(BLOCKS):
+            x = apply_bottleneck(x, width)
     # With zeros, training starts from the gray photo, not from random colors.
     chroma = layers.Conv2D(
         2, 1, kernel_initializer="zeros", dtype="float32", name="chroma"
     )(x)
-    rgb = join_luma_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
+    rgb = join_at_full_size(gray, chroma)
     return keras.Model(inputs if hints else gray, rgb, name=name)
 
 
@@ -107,7 +108,7 @@ def scale_chroma(generator: keras.Model, factor: float, knee: float) -> keras.Mo
     length = ops.sqrt(ops.sum(ops.square(chroma), axis=-1, keepdims=True) + 1e-8)
     chroma = factor * length / (length + knee) * chroma
     gray, *_ = generator.inputs
-    rgb = join_luma_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
+    rgb = join_at_full_size(gray, chroma)
     return keras.Model(generator.input, rgb, name=generator.name)
 
 
@@ -177,21 +178,26 @@ def build_discriminator(width: int = 64, name: str = "discriminator") -> keras.M
     return keras.Model(photo, logits, name=name)
 
 
-def apply_conv(x, width, activation="relu"):
-    """Applies a 3x3 convolution."""
+def apply_conv(x, width, size=3, activation="relu"):
+    """Applies a convolution with a square kernel."""
     return layers.Conv2D(
         width,
-        3,
+        size,
         padding="same",
         activation=activation,
         kernel_initializer="he_normal",
     )(x)
 
 
-def apply_residual_block(x, width):
-    """Applies two 3x3 convolutions and adds the input, which has the same width."""
-    residual = apply_conv(apply_conv(x, width), width, activation=None)
-    return layers.ReLU()(layers.Add()([x, residual]))
+def apply_bottleneck(x, width):
+    """Applies a bottleneck, and adds the input, which has the same width.
+
+    A 1x1 convolution halves the width, and another one restores it, so the 3x3
+    convolution between them costs a quarter (He et al., "Deep residual learning for
+    image recognition", 2015).
+    """
+    residual = apply_conv(apply_conv(x, width // 2, 1), width // 2)
+    return layers.ReLU()(layers.Add()([x, apply_conv(residual, width, 1, None)]))
 
 
 def apply_self_attention(x, name):
@@ -235,8 +241,8 @@ def apply_self_attention(x, name):
 def copy_weights(source, target):
     """Copies the weights of a generator to another one with the same layers.
 
-    The target may have self-attention or the output `likely` in addition; their layers
-    keep their weights. Each model may be scaled by `scale_chroma`.
+    The target may have the output `likely` in addition; its layers keep their weights.
+    Each model may be scaled by `scale_chroma`.
 
     Args:
         source, target: models by `build_generator`.
@@ -289,6 +295,15 @@ def embed_hints(hints, factor, width):
     return layers.Conv2D(width, 1, use_bias=False, kernel_initializer="he_normal")(
         ops.concatenate([mask, chroma], axis=-1)
     )
+
+
+def join_at_full_size(gray, chroma):
+    """Returns RGB, (B, H, W, 3), of chroma, (B, H / 4, W / 4, 2), and the gray photo.
+
+    The layer `LIMITED` has the chroma of the result; an export returns it.
+    """
+    chroma = limit_chroma(gray, upsample_bilinear(chroma, CHROMA_STRIDE))
+    return add_chroma(gray, layers.Identity(dtype="float32", name=LIMITED)(chroma))
 
 
 def upsample_bilinear(x, factor):

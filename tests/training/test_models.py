@@ -206,7 +206,7 @@ def test_a_single_hint_reaches_the_far_side(generator):
 
     change = np.abs(np.asarray(generator([gray, hints])) - without)
 
-    assert change[0, :, 192:].max() > 0  # 128 pixels away
+    assert change[0, :, 160:].max() > 0  # 96 pixels away
 
 
 def test_a_cell_has_the_mean_chroma_of_its_hints_alone():
@@ -323,22 +323,15 @@ def test_attention_is_exported_with_open_sizes(attention, tmp_path):
         np.testing.assert_allclose(served.serve(x), attention(x), atol=1e-5)
 
 
-def test_a_generator_with_attention_starts_as_the_one_without(generator):
-    scaled = scale_chroma(generator, 1, 0)
-    attentive = build_generator(None, attention=True)
+def test_weights_are_copied_from_a_scaled_generator(generator):
+    attention = generator.get_layer("attention_32_output")
+    attention.set_weights([np.ones_like(x) for x in attention.get_weights()])
+    copy = build_generator(None)
     gray = gray_photos(64, 32)
 
-    copy_weights(scaled, attentive)
+    copy_weights(scale_chroma(generator, 1, 0), copy)
 
-    np.testing.assert_allclose(
-        colorize(attentive, gray), colorize(generator, gray), atol=1e-5
-    )
-    output = attentive.get_layer("attention_32_output")
-    output.set_weights([np.ones_like(output.kernel), np.ones_like(output.bias)])
-    assert np.abs(colorize(attentive, gray) - colorize(generator, gray)).max() > 1e-3
-    same = build_generator(None, attention=True)
-    copy_weights(attentive, same)
-    np.testing.assert_allclose(colorize(same, gray), colorize(attentive, gray))
+    np.testing.assert_allclose(colorize(copy, gray), colorize(generator, gray))
 
 
 def test_weights_of_a_generator_of_other_layers_are_not_copied(generator):
@@ -398,6 +391,6 @@ def test_mixed_precision_is_left_behind():
 
     layers = [*exact.layers, *exact.get_layer("encoder").layers]
     assert {layer.compute_dtype for layer in layers} == {"float32"}
-    np.testing.assert_allclose(colorize(exact, gray), colorize(mixed, gray), atol=0.1)
-    assert not np.array_equal(colorize(exact, gray), colorize(mixed, gray))
+    difference = np.abs(colorize(exact, gray) - colorize(mixed, gray))
+    assert 0 < difference.mean() < 0.01
     assert len(exact.trainable_variables) == len(mixed.trainable_variables)
