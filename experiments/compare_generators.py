@@ -102,9 +102,9 @@ def mix(old, new, part):
     new = keras.models.load_model(new, compile=False)
     mixed = ct.build_generator(None, hints=len(new.inputs) == 2)
     copy_weights(new, mixed)
-    ends = mixed.get_weights()
     if part == 1:
         return mixed
+    ends = mixed.get_weights()
     copy_weights(old, mixed)
     starts = mixed.get_weights()
     pairs = zip(starts, ends, strict=True)

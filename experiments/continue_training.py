@@ -61,8 +61,7 @@ def main():
     for name in ("run_dir", "photos", "photo_steps", "shares"):
         del settings[name]
     shares = read_shares(args.shares)
-    round_photos = args.steps * args.batch_size
-    rounds = -(-args.photo_steps // round_photos)
+    rounds = count_rounds(args)
     finished = ct.open_run(args.run_dir, settings)
 
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -88,17 +87,10 @@ def main():
         if (args.run_dir / "stop").exists():
             print("halted: there is a file stop", flush=True)
             break
-        rng = np.random.default_rng([args.seed, number])
-        photos = draw(list_photos(args.photos)[0], round_photos, shares, rng)
-        pairs = ct.make_dataset(
-            photos,
-            args.size,
-            args.batch_size,
-            training=True,
-            seed=args.seed,
-            first_epoch=number,
-            hints=True,
-            strong=args.loss == LOSSES[0],
+        photos, _ = list_photos(args.photos)
+        strong = args.loss == LOSSES[0]
+        pairs = make_round(
+            photos, shares, args, args.seed, number, seed=args.seed, strong=strong
         )
         # The callbacks read the checkpoint, so each round starts as after a kill.
         gan.fit(
@@ -152,6 +144,25 @@ def draw(photos, count, shares, rng):
     weights = np.array([shares.get(prefix(path), 1.0) for path in photos])
     chosen = rng.choice(len(photos), count, p=weights / weights.sum())
     return [photos[index] for index in chosen]
+
+
+def count_rounds(args):
+    """Returns the number of rounds that have at least `--photo-steps` photos."""
+    return -(-args.photo_steps // (args.steps * args.batch_size))
+
+
+def make_round(photos, shares, args, stream, number, **options):
+    """Returns the pairs of a round, with hints; (stream, number) seeds the draw."""
+    rng = np.random.default_rng([stream, number])
+    return ct.make_dataset(
+        draw(photos, args.steps * args.batch_size, shares, rng),
+        args.size,
+        args.batch_size,
+        training=True,
+        first_epoch=number,
+        hints=True,
+        **options,
+    )
 
 
 def prefix(path):

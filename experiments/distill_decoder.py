@@ -15,8 +15,14 @@ import argparse
 import time
 
 import keras
-import numpy as np
-from continue_training import FINAL, WARM_UP, draw, list_photos, read_shares
+from continue_training import (
+    FINAL,
+    WARM_UP,
+    count_rounds,
+    list_photos,
+    make_round,
+    read_shares,
+)
 from keras import ops
 from train_pretrained import falling
 
@@ -56,25 +62,14 @@ def main():
     copy_shared(old, new)
     if args.start:
         copy_weights(keras.models.load_model(args.start, compile=False), new)
-    encoder = new.get_layer("encoder")
-    encoder.trainable = False
     teacher, student = split_decoder(old), split_decoder(new)
-    round_photos = args.steps * args.batch_size
-    rounds = -(-args.photo_steps // round_photos)
-    whole = Distillation(encoder, teacher, student)
+    rounds = count_rounds(args)
+    whole = Distillation(new.get_layer("encoder"), teacher, student)
     whole.compile(make_adam(args.rate, rounds * args.steps))
     shares, (photos, _) = read_shares(args.shares), list_photos(args.photos)
     for number in range(args.first_round, args.first_round + rounds):
         begin = time.monotonic()
-        rng = np.random.default_rng([2, number])
-        pairs = ct.make_dataset(
-            draw(photos, round_photos, shares, rng),
-            args.size,
-            args.batch_size,
-            training=True,
-            first_epoch=number,
-            hints=True,
-        )
+        pairs = make_round(photos, shares, args, 2, number)
         logs = whole.fit(pairs, verbose=0).history
         live = student.get_weights()
         whole.optimizer.finalize_variable_values(student.trainable_variables)

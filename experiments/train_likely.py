@@ -12,11 +12,15 @@ import argparse
 from pathlib import Path
 
 import keras
-import numpy as np
-from continue_training import draw, list_photos, make_optimizer, read_shares
+from continue_training import (
+    count_rounds,
+    list_photos,
+    make_optimizer,
+    make_round,
+    read_shares,
+)
 from keras import ops
 
-import colorizer_tf as ct
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.hints import HINT_STRIDE
 from colorizer_tf.suggestions import BIN_STEPS, CHROMA_BINS, compress_chroma
@@ -55,22 +59,13 @@ def main():
         for layer in whole.layers[-2:]:
             layer.set_weights(old.get_layer(layer.name).get_weights())
     head = keras.Model(whole.input, whole.outputs[1])
-    round_photos = args.steps * args.batch_size
-    rounds = -(-args.photo_steps // round_photos)
+    rounds = count_rounds(args)
     head.compile(make_optimizer(head, args.rate, rounds * args.steps), cross_entropy)
     shares = read_shares(args.shares)
     photos, _ = list_photos(args.photos)
     for number in range(rounds):
-        rng = np.random.default_rng([1, number])
-        pairs = ct.make_dataset(
-            draw(photos, round_photos, shares, rng),
-            args.size,
-            args.batch_size,
-            training=True,
-            first_epoch=number,
-            hints=True,
-            strong=True,
-        ).map(lambda inputs, color: (inputs, encode(color)))
+        pairs = make_round(photos, shares, args, 1, number, strong=True)
+        pairs = pairs.map(lambda inputs, color: (inputs, encode(color)))
         head.fit(pairs, epochs=number + 1, initial_epoch=number, verbose=2)
         live = head.get_weights()
         head.optimizer.finalize_variable_values(head.trainable_variables)
