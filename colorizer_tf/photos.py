@@ -321,6 +321,15 @@ def write_jpeg_planes(path, luma, cb, cr, source):
 
 def _jpeg_head(metadata):
     """Returns the first bytes of a JPEG, up to the end of its metadata."""
+    return _make_jpeg_head(metadata) if metadata else _bare_jpeg_head()
+
+
+@functools.cache
+def _bare_jpeg_head():
+    return _make_jpeg_head({})
+
+
+def _make_jpeg_head(metadata):
     tiny = io.BytesIO()
     Image.new("L", (1, 1)).save(tiny, "JPEG", **metadata)
     data, end = tiny.getvalue(), 2

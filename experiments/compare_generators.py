@@ -53,6 +53,7 @@ def main():
     parser.add_argument("--most", type=int, default=50, help="photos of each prefix")
     parser.add_argument("--factor", type=float, default=1.4)
     parser.add_argument("--knee", type=float, default=0.01)
+    parser.add_argument("--size", type=int, default=128, help="the new one's")
     parser.add_argument("--even", nargs="*", default=[], help="prefixes")
     args = parser.parse_args()
 
@@ -65,7 +66,8 @@ def main():
     report("old", results, originals, kinds, 1.0, args.even)
     for part in args.parts:
         generator = mix(old.generator, args.new, part)
-        new = ct.Colorizer(scale_chroma(generator, args.factor, args.knee))
+        scaled = scale_chroma(generator, args.factor, args.knee)
+        new = ct.Colorizer(scaled, working_size=args.size)
         results, strength = match(new, originals, wanted)
         report(f"{part:g} of new", results, originals, kinds, strength, args.even)
 
@@ -100,10 +102,10 @@ def find_kind(path):
 def mix(old, new, part):
     """Returns a generator with the weighted mean of a model's and a file's weights."""
     new = keras.models.load_model(new, compile=False)
+    if part == 1:
+        return new
     mixed = ct.build_generator(None, hints=len(new.inputs) == 2)
     copy_weights(new, mixed)
-    if part == 1:
-        return mixed
     ends = mixed.get_weights()
     copy_weights(old, mixed)
     starts = mixed.get_weights()

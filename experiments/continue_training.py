@@ -29,6 +29,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from color_queries import add_color_queries
 from train_pretrained import falling
 
 import colorizer_tf as ct
@@ -53,6 +54,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=50, help="of a round")
     parser.add_argument("--size", type=int, default=128, help="of the squares")
+    parser.add_argument("--queries", type=int, default=0, help="color queries")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0])
     parser.add_argument("--seed", type=int, default=0)
@@ -69,6 +71,8 @@ def main():
     keras.utils.set_random_seed(args.seed)
     generator = ct.build_generator()
     copy_weights(ct.Colorizer.load(args.weights).generator, generator)
+    if args.queries:
+        generator = add_color_queries(generator, args.queries)
     steps = rounds * args.steps
     if args.loss == "adversarial":
         gan = ct.ColorizationGAN(

@@ -186,9 +186,10 @@ def _add_api(app, store):
         try:
             jobs = await run_in_threadpool(_submit, store, photo, folder, options)
             await _wait_for(request, jobs)
-            response = await run_in_threadpool(_build_response, store, jobs, folder)
-        finally:
-            await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+        except BaseException:
+            await run_in_threadpool(_remove, folder)
+            raise
+        response = await run_in_threadpool(_build_response, store, jobs, folder)
         _log.info(
             "photos: %d, %.2f MB, %s, %.2f s",
             len(photo),
@@ -380,7 +381,18 @@ async def _wait_for(request, jobs):
 
 
 def _build_response(store, jobs, folder):
-    """Returns the response to a request with finished photos."""
+    """Returns the response to a request with finished photos. Removes the folder."""
+    try:
+        return _find_response(store, jobs, folder)
+    finally:
+        _remove(folder)
+
+
+def _remove(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _find_response(store, jobs, folder):
     for job in jobs:
         store.finish(job)
     errors = [job.error for job in jobs if job.error]
@@ -470,7 +482,6 @@ def serve(colorizer, host="127.0.0.1", port=8000, limits=None):
         build_app(colorizer, limits),
         host=host,
         port=port,
-        loop="asyncio",
         http=IdleTimeoutProtocol,
         ws="none",
         access_log=False,

@@ -6,7 +6,7 @@ import time
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from colorizer_tf.service.validation import RequestError
 
@@ -34,7 +34,7 @@ _DOCS_POLICY = (
 )
 
 
-class IdleTimeoutProtocol(H11Protocol):
+class IdleTimeoutProtocol(HttpToolsProtocol):
     """HTTP/1.1 that closes idle connections.
 
     uvicorn itself waits without limit in three cases: for the head of a first request,
@@ -152,9 +152,8 @@ class _Exchange:
         limits = self.middleware.limits
         left = self.start + limits.upload_seconds - time.monotonic()
         try:
-            message = await asyncio.wait_for(
-                self._receive(), max(0, min(limits.stall_seconds, left))
-            )
+            async with asyncio.timeout(min(limits.stall_seconds, left)):
+                message = await self._receive()
         except TimeoutError as error:
             reason = "The request took too long to arrive."
             raise RequestError(408, "too_slow", reason) from error
@@ -186,9 +185,8 @@ class _Exchange:
         limits = self.middleware.limits
         left = self.start + limits.response_seconds - time.monotonic()
         try:
-            await asyncio.wait_for(
-                self._send(message), max(0, min(limits.stall_seconds, left))
-            )
+            async with asyncio.timeout(min(limits.stall_seconds, left)):
+                await self._send(message)
         except TimeoutError as error:
             raise _SendTimeoutError from error
 
