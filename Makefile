@@ -6,6 +6,8 @@
 # make docs: the documentation as a site, in site/, with the page to try in site/try;
 #            a warning is an error
 PYTHON ?= python3
+# Many containers set it. Each of the processes below would then compile all its modules.
+unexport PYTHONDONTWRITEBYTECODE
 VENV = .venv
 BIN = $(VENV)/bin
 RUN = runs/sample
