@@ -11,6 +11,7 @@ import tensorflow as tf
 from colorizer_tf.color import join_luma_chroma
 from colorizer_tf.training.encoder import build_encoder
 from colorizer_tf.training.models import (
+    SpectralNormalization,
     apply_self_attention,
     build_discriminator,
     build_generator,
@@ -363,6 +364,20 @@ def test_every_head_tells_color_from_gray(whole_discriminator):
     difference = np.abs(whole_discriminator(color) - whole_discriminator(gray))
 
     assert (difference.max(axis=(0, 1, 2)) > 0).all()
+
+
+def test_spectral_normalization_is_that_of_keras():
+    photos = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    results = []
+    for kind in (keras.layers.SpectralNormalization, SpectralNormalization):
+        keras.utils.set_random_seed(0)
+        layer = kind(keras.layers.Conv2D(4, 3))
+        before = layer(photos, training=False)
+        after = layer(photos, training=True)
+        assert np.abs(after - before).max() > 0.01
+        results.append([before, after, *layer.get_weights()])
+    for keras_own, ours in zip(*results, strict=True):
+        np.testing.assert_array_equal(keras_own, ours)
 
 
 def test_the_discriminator_learns_by_its_heads_alone(whole_discriminator):
