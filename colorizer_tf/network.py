@@ -13,11 +13,12 @@ import threading
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import platformdirs
 
 from colorizer_tf import INSTALL_TRAINING
-from colorizer_tf.color import rgb_to_chroma
+from colorizer_tf.color import limit_chroma, rgb_to_chroma
 from colorizer_tf.hints import HINT_STRIDE
 
 HUB = "hf://"
@@ -62,6 +63,11 @@ class Network:
         try:
             model = self._read()
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
+            # Exports of earlier versions return chroma at full size.
+            shrunk = [FACTS, "shrunk"]
+            self._enlarges = (
+                model.has_rt_info(shrunk) and model.get_rt_info(shrunk).value != "1"
+            )
             self.suggests = len(model.outputs) == 2
             for result in model.get_results()[1:]:  # colors take less time alone
                 model.remove_result(result)
@@ -112,7 +118,7 @@ class Network:
         """
         inputs = [gray] if hints is None else [gray, hints]
         outputs = self._whole.create_infer_request().infer(inputs)
-        return outputs[0].copy(), outputs[1].copy()
+        return self._finish(gray, outputs[0]), outputs[1].copy()
 
     def __call__(self, gray, hints=None):
         """Returns chroma (Cb, Cr), float32 (B, H, W, 2).
@@ -132,11 +138,25 @@ class Network:
             request = requests[number % len(requests)]
             if len(requests) <= number:
                 request.wait()
-                chromas.append(request.get_output_tensor(0).data.copy())
+                start = len(chromas) * share
+                chroma = request.get_output_tensor(0).data
+                chromas.append(self._finish(gray[start : start + share], chroma))
             if number < len(starts):
                 at = starts[number]
                 request.start_async([x[at : at + share] for x in inputs])
         return np.concatenate(chromas)
+
+    def _finish(self, gray, chroma):
+        """Returns a copy of chroma, at full size and limited; see `color`."""
+        if not self._enlarges:
+            return chroma.copy()
+        height, width = gray.shape[1:3]
+        return np.stack(
+            [
+                limit_chroma(luma, cv2.resize(small, (width, height)))
+                for luma, small in zip(gray, chroma, strict=True)
+            ]
+        )
 
     @property
     def generator(self):

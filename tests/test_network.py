@@ -63,6 +63,32 @@ def test_the_generator_of_the_package_is_exported_as_it_is():
     np.testing.assert_array_equal(exported(gray[:1], hints[:1]), chroma[:1])
 
 
+def test_in_float32_the_export_of_the_package_equals_keras():
+    exported = Network(ct.Colorizer.WEIGHTS.with_suffix(".xml"), precision="f32")
+    expected = KerasNetwork(
+        keras.models.load_model(ct.Colorizer.WEIGHTS, compile=False)
+    )
+    given = inputs(2, 128, 160)
+    for result, own in zip(
+        exported.with_likely(*given), expected.with_likely(*given), strict=True
+    ):
+        assert own.max() > 0.1
+        np.testing.assert_allclose(result, own, atol=1e-5)
+    np.testing.assert_allclose(exported(*given), expected(*given), atol=2e-6)
+
+
+def test_an_export_of_an_earlier_version_gives_the_same(saved, tmp_path):
+    path = tmp_path / "generator.xml"
+    export_network(keras.models.load_model(saved), path)
+    expected = Network(path)(*inputs())
+    text = path.read_text()
+    earlier = text.replace('<shrunk value="1" />', "")
+    assert earlier != text
+    path.write_text(earlier)
+
+    np.testing.assert_array_equal(Network(path)(*inputs()), expected)
+
+
 # Chroma; a level is 0.004.
 TOLERANCE = 0.004
 
