@@ -25,6 +25,7 @@ from itertools import groupby
 import cv2
 import keras
 import numpy as np
+from color_queries import add_color_queries
 from scipy.spatial.distance import jensenshannon
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.segmentation import felzenszwalb
@@ -102,10 +103,13 @@ def find_kind(path):
 def mix(old, new, part):
     """Returns a generator with the weighted mean of a model's and a file's weights."""
     new = keras.models.load_model(new, compile=False)
-    if part == 1:
-        return new
     mixed = ct.build_generator(None, hints=len(new.inputs) == 2)
+    for layer in new.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            mixed = add_color_queries(mixed, layer.input_dim)
     copy_weights(new, mixed)
+    if part == 1:
+        return mixed
     ends = mixed.get_weights()
     copy_weights(old, mixed)
     starts = mixed.get_weights()
