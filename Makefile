@@ -20,7 +20,8 @@ run: $(VENV)/installed
 		-p output $(RUN)/colorized
 	@echo "In color, by the generator of the package: $(RUN)/colorized"
 	$(BIN)/papermill --log-output notebooks/02_train.ipynb $(RUN)/02_train.ipynb \
-		-p photos sample -p run_dir $(RUN) -p batch_size 32 -p epochs 24
+		-p photos sample -p run_dir $(RUN) -p batch_size 32 \
+		-p epochs 6 -p adversarial_epochs 1
 	$(BIN)/papermill --log-output notebooks/03_evaluate.ipynb $(RUN)/03_evaluate.ipynb \
 		-p runs $(RUN) -p check True
 	@echo "Learned just now: $(RUN)/test_photos.png"
