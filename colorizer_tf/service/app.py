@@ -186,10 +186,10 @@ def _add_api(app, store):
         try:
             jobs = await run_in_threadpool(_submit, store, photo, folder, options)
             await _wait_for(request, jobs)
+            response = await run_in_threadpool(_build_response, store, jobs, folder)
         except BaseException:
             await run_in_threadpool(_remove, folder)
             raise
-        response = await run_in_threadpool(_build_response, store, jobs, folder)
         _log.info(
             "photos: %d, %.2f MB, %s, %.2f s",
             len(photo),
