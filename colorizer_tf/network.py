@@ -63,11 +63,6 @@ class Network:
         try:
             model = self._read()
             self.stride = int(model.get_rt_info([FACTS, "stride"]).value)
-            # Exports of earlier versions return chroma at full size.
-            shrunk = [FACTS, "shrunk"]
-            self._enlarges = (
-                model.has_rt_info(shrunk) and model.get_rt_info(shrunk).value != "1"
-            )
             self.suggests = len(model.outputs) == 2
             for result in model.get_results()[1:]:  # colors take less time alone
                 model.remove_result(result)
@@ -118,7 +113,7 @@ class Network:
         """
         inputs = [gray] if hints is None else [gray, hints]
         outputs = self._whole.create_infer_request().infer(inputs)
-        return self._finish(gray, outputs[0]), outputs[1].copy()
+        return _finish(gray, outputs[0]), outputs[1].copy()
 
     def __call__(self, gray, hints=None):
         """Returns chroma (Cb, Cr), float32 (B, H, W, 2).
@@ -140,23 +135,11 @@ class Network:
                 request.wait()
                 start = len(chromas) * share
                 chroma = request.get_output_tensor(0).data
-                chromas.append(self._finish(gray[start : start + share], chroma))
+                chromas.append(_finish(gray[start : start + share], chroma))
             if number < len(starts):
                 at = starts[number]
                 request.start_async([x[at : at + share] for x in inputs])
         return np.concatenate(chromas)
-
-    def _finish(self, gray, chroma):
-        """Returns a copy of chroma, at full size and limited; see `color`."""
-        if not self._enlarges:
-            return chroma.copy()
-        height, width = gray.shape[1:3]
-        return np.stack(
-            [
-                limit_chroma(luma, cv2.resize(small, (width, height)))
-                for luma, small in zip(gray, chroma, strict=True)
-            ]
-        )
 
     @property
     def generator(self):
@@ -169,6 +152,19 @@ class Network:
         """Returns the files that `load_network` needs: name -> bytes."""
         files = (self.path.with_suffix(".bin"), self.path)
         return {f"generator{path.suffix}": path.read_bytes() for path in files}
+
+
+def _finish(gray, chroma):
+    """Returns a copy of an export's chroma; small chroma enlarged and limited."""
+    height, width = gray.shape[1:3]
+    if chroma.shape[1:3] == (height, width):
+        return chroma.copy()
+    return np.stack(
+        [
+            limit_chroma(luma, cv2.resize(small, (width, height)))
+            for luma, small in zip(gray, chroma, strict=True)
+        ]
+    )
 
 
 class KerasNetwork:

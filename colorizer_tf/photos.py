@@ -313,7 +313,8 @@ def write_jpeg_planes(path, luma, cb, cr, source):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, sync=False) as temporary:
             with open(temporary, "wb") as file:
-                file.write(_jpeg_head(source.metadata))
+                metadata = source.metadata
+                file.write(_jpeg_head(metadata) if metadata else _bare_jpeg_head())
                 file.write(memoryview(encoded)[2:])
     except Exception as error:  # a full disk, or a photo that JPEG cannot hold
         raise PhotoError(f"{path} cannot be written: {error}") from error
@@ -321,21 +322,17 @@ def write_jpeg_planes(path, luma, cb, cr, source):
 
 def _jpeg_head(metadata):
     """Returns the first bytes of a JPEG, up to the end of its metadata."""
-    return _make_jpeg_head(metadata) if metadata else _bare_jpeg_head()
-
-
-@functools.cache
-def _bare_jpeg_head():
-    return _make_jpeg_head({})
-
-
-def _make_jpeg_head(metadata):
     tiny = io.BytesIO()
     Image.new("L", (1, 1)).save(tiny, "JPEG", **metadata)
     data, end = tiny.getvalue(), 2
     while 0xE0 <= data[end + 1] <= 0xEF:  # APP0 to APP15
         end += 2 + int.from_bytes(data[end + 2 : end + 4], "big")
     return data[:end]
+
+
+@functools.cache
+def _bare_jpeg_head():
+    return _jpeg_head({})
 
 
 def _apply_orientation(image):

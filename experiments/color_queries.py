@@ -41,10 +41,10 @@ def add_color_queries(generator, count, width=128):
     numbers = ops.zeros_like(tokens[:, :1, 0], "int32") + np.arange(count)
     queries = layers.Embedding(count, width)(numbers)
     for _ in range(ROUNDS):
-        for listed in (tokens, None):
-            x = layers.LayerNormalization()(queries)
-            attend = layers.MultiHeadAttention(HEADS, HEAD_WIDTH)
-            queries = queries + attend(x, x if listed is None else listed)
+        x = layers.LayerNormalization()(queries)
+        queries = queries + layers.MultiHeadAttention(HEADS, HEAD_WIDTH)(x, tokens)
+        x = layers.LayerNormalization()(queries)
+        queries = queries + layers.MultiHeadAttention(HEADS, HEAD_WIDTH)(x, x)
         x = layers.LayerNormalization()(queries)
         queries = queries + layers.Dense(width)(layers.Dense(2 * width, "relu")(x))
     places = layers.Dense(width)(features)

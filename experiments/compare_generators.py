@@ -8,8 +8,9 @@ The first generator is `--old`, by default the package's, unchanged. Each part P
 generator with weights P * new + (1 - P) * old; with `--parts 1`, the old one may have
 other layers. Its chroma is scaled like the old one's
 (`--factor` and `--knee`), and then multiplied until all photos together are as colorful
-as the old one's. The photos are the test side of the folders, as in
-benchmarks/by_kind.py. Each run takes the same ones, at most `--most` of each prefix.
+as the old one's. With `--size`, the new one sees photos at another working size. The
+photos are the test side of the folders, as in benchmarks/by_kind.py. Each run takes the
+same ones, at most `--most` of each prefix.
 
 It prints for each prefix and over all photos: the gain in PSNR over the gray photo, in
 dB, and the difference in CIEDE2000 to the gray photo's; over all photos also the
@@ -54,7 +55,7 @@ def main():
     parser.add_argument("--most", type=int, default=50, help="photos of each prefix")
     parser.add_argument("--factor", type=float, default=1.4)
     parser.add_argument("--knee", type=float, default=0.01)
-    parser.add_argument("--size", type=int, default=128, help="the new one's")
+    parser.add_argument("--size", type=int, default=128, help="of the new one's view")
     parser.add_argument("--even", nargs="*", default=[], help="prefixes")
     args = parser.parse_args()
 

@@ -382,10 +382,9 @@ async def _wait_for(request, jobs):
 
 def _build_response(store, jobs, folder):
     """Returns the response to a request with finished photos. Removes the folder."""
-    try:
-        return _find_response(store, jobs, folder)
-    finally:
-        _remove(folder)
+    response = _find_response(store, jobs, folder)
+    _remove(folder)
+    return response
 
 
 def _remove(folder):

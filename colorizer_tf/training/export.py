@@ -7,8 +7,6 @@ from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
 
-from keras import layers
-
 from colorizer_tf.color import rgb_to_chroma
 from colorizer_tf.network import (
     FACTS,
@@ -20,7 +18,7 @@ from colorizer_tf.network import (
     load_generator,
 )
 from colorizer_tf.training import keras, tf
-from colorizer_tf.training.models import CHROMA_STRIDE, LIMITED
+from colorizer_tf.training.models import LIMITED
 
 # Rounded to bfloat16, the first layers cause most of its error, for little time.
 PRECISE_CONVOLUTIONS = 5
@@ -57,8 +55,7 @@ def export_network(
             inputs = [
                 keras.Input(batch_shape=x.shape, name=x.name) for x in generator.inputs
             ]
-            ending, shrunk = _find_ending(generator)
-            outputs = ending(inputs if len(inputs) > 1 else inputs[0])
+            outputs = _find_outputs(generator)(inputs if len(inputs) > 1 else inputs[0])
             chroma, *likely = list_outputs(outputs)
             if chroma.shape[-1] == 3:
                 chroma = rgb_to_chroma(chroma)
@@ -71,7 +68,6 @@ def export_network(
         except Exception as error:  # a model may fail in any way
             raise ExportError(f"The generator cannot be exported: {error}") from error
         model.set_rt_info(str(stride), [FACTS, "stride"])
-        model.set_rt_info(str(shrunk), [FACTS, "shrunk"])
         model.set_rt_info(source, [FACTS, "source"])
         whole = Path(folder) / "whole.xml"
         openvino.save_model(model, whole, compress_to_fp16=False)
@@ -80,17 +76,18 @@ def export_network(
         os.replace(whole, path)
 
 
-def _find_ending(generator):
-    """Returns a model to chroma or RGB, and the factor by which that is too small."""
+def _find_outputs(generator):
+    """Returns a model to small chroma, if it is by `build_generator`; else as it is."""
     if not any(layer.name == LIMITED for layer in generator.layers):
-        return generator, 1
+        return generator
     # Its one transposed convolution enlarges chroma, which `ops.pad` has padded.
     (enlarge,) = (
-        layer for layer in generator.layers if isinstance(layer, layers.Conv2DTranspose)
+        layer
+        for layer in generator.layers
+        if isinstance(layer, keras.layers.Conv2DTranspose)
     )
     (pad,) = (step for step in generator.operations if step.output is enlarge.input)
-    outputs = [pad.input, *generator.outputs[1:]]
-    return keras.Model(generator.inputs, outputs), CHROMA_STRIDE
+    return keras.Model(generator.inputs, [pad.input, *generator.outputs[1:]])
 
 
 def _keep_precise(path):
