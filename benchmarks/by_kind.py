@@ -16,6 +16,7 @@ from functools import partial
 from itertools import groupby
 
 import colorizer_tf as ct
+from colorizer_tf.colorizer import WORKING_SIZE
 
 
 def kind(path):
@@ -26,7 +27,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument(
-        "--working-size", type=int, default=128, help="pixels at the shorter side"
+        "--working-size",
+        type=int,
+        default=WORKING_SIZE,
+        help="most pixels at the shorter side",
     )
     parser.add_argument(
         "--weights", default=ct.Colorizer.WEIGHTS, help="else the package's"

@@ -86,7 +86,7 @@ def _add_colorize(commands):
         "--working-size",
         type=int,
         metavar="PIXELS",
-        help="shorter side of the network's input (128)",
+        help="most pixels at the shorter side of the network's input (192)",
     )
     colorize.add_argument(
         "--format",

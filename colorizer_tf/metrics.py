@@ -199,7 +199,7 @@ def sample_hints(
     rgb = colorizer.colorize(original, hints=ct.sample_hints(original, 10))
     ```
     """
-    # The network sees as many cells: 128 pixels of 4.
+    # The network sees at least as many cells: 128 pixels of 4.
     height, width = photo.shape[:2]
     cell = max(1, min(height, width) / 32)
     size = max(1, round(width / cell)), max(1, round(height / cell))

@@ -18,7 +18,13 @@ import tempfile
 from pathlib import Path
 
 from colorizer_tf import __version__
-from colorizer_tf.colorizer import LONGEST, WORKING_SIZE, Colorizer
+from colorizer_tf.colorizer import (
+    LONGEST,
+    SHARE,
+    SMALL_SIZE,
+    WORKING_SIZE,
+    Colorizer,
+)
 from colorizer_tf.files import atomic_write
 from colorizer_tf.hints import MAX_HINTS
 from colorizer_tf.network import FACTS, cache_folder, find_export, find_model
@@ -122,7 +128,8 @@ def _collect(network, runtime):
     }
     facts["bytes"] = len(graph) + len(runtime[1])
     facts["hints"] = MAX_HINTS if _read_fact(graph, "hints") == "1" else 0
-    facts |= {"working_size": WORKING_SIZE, "longest": LONGEST}
+    facts |= {"working_size": WORKING_SIZE, "small_size": SMALL_SIZE}
+    facts |= {"share": SHARE, "longest": LONGEST}
     files[MARK] = f"export const site = {json.dumps(facts)};\n".encode()
     files[LICENSES] = _licenses().encode()
     files |= large

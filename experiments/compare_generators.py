@@ -3,14 +3,15 @@
     python experiments/compare_generators.py data/photos photos/more --new new.keras
     python experiments/compare_generators.py photos --new new.keras --parts 0.3 0.5 1
     python experiments/compare_generators.py photos --new new.keras --even humanv2
+    python experiments/compare_generators.py photos --old-size 160
 
 The first generator is `--old`, by default the package's, unchanged. Each part P gives a
 generator with weights P * new + (1 - P) * old; with `--parts 1`, the old one may have
 other layers. Its chroma is scaled like the old one's
 (`--factor` and `--knee`), and then multiplied until all photos together are as colorful
-as the old one's. With `--size`, the new one sees photos at another working size. The
-photos are the test side of the folders, as in benchmarks/by_kind.py. Each run takes the
-same ones, at most `--most` of each prefix.
+as the old one's. With `--old-size 128`, the old one has the working size of earlier
+versions. The photos are the test side of the folders, as in benchmarks/by_kind.py. Each
+run takes the same ones, at most `--most` of each prefix.
 
 It prints for each prefix and over all photos: the gain in PSNR over the gray photo, in
 dB, and the difference in CIEDE2000 to the gray photo's; over all photos also the
@@ -33,6 +34,7 @@ from skimage.segmentation import felzenszwalb
 
 import colorizer_tf as ct
 from colorizer_tf.color import colorfulness
+from colorizer_tf.colorizer import WORKING_SIZE
 from colorizer_tf.metrics import PALETTE_EDGES
 from colorizer_tf.photos import shrink_photo
 from colorizer_tf.sources import hash_position
@@ -50,26 +52,28 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument("--old", default=str(ct.Colorizer.WEIGHTS))
-    parser.add_argument("--new", required=True)
+    parser.add_argument("--new", help="else the old one is measured alone")
     parser.add_argument("--parts", type=float, nargs="+", default=[0.5, 1.0])
     parser.add_argument("--most", type=int, default=50, help="photos of each prefix")
     parser.add_argument("--factor", type=float, default=1.4)
     parser.add_argument("--knee", type=float, default=0.01)
-    parser.add_argument("--size", type=int, default=128, help="of the new one's view")
+    parser.add_argument(
+        "--old-size", type=int, default=WORKING_SIZE, help="working size of the old one"
+    )
     parser.add_argument("--even", nargs="*", default=[], help="prefixes")
     args = parser.parse_args()
 
     photos = choose_photos(args.photos, args.most)
     originals = [shrink_photo(ct.read_photo(path), SIDE) for path in photos]
     kinds = list(map(find_kind, photos))
-    old = ct.Colorizer.load(args.old)
+    old = ct.Colorizer.load(args.old, working_size=args.old_size)
     results = colorize(old, originals)
     wanted = mean_colorfulness(results)
     report("old", results, originals, kinds, 1.0, args.even)
-    for part in args.parts:
+    for part in args.parts if args.new else ():
         generator = mix(old.generator, args.new, part)
         scaled = scale_chroma(generator, args.factor, args.knee)
-        new = ct.Colorizer(scaled, working_size=args.size)
+        new = ct.Colorizer(scaled)
         results, strength = match(new, originals, wanted)
         report(f"{part:g} of new", results, originals, kinds, strength, args.even)
 

@@ -22,11 +22,12 @@ from PIL import Image
 
 import colorizer_tf as ct
 from colorizer_tf.color import join_luma_chroma, rgb_to_chroma, rgb_to_luma
+from colorizer_tf.colorizer import WORKING_SIZE
 from colorizer_tf.painting import fit_chroma, paint
 
 PROJECT = Path(__file__).resolve().parents[1]
 JPEG = {"dpi": 110, "pil_kwargs": {"quality": 85, "optimize": True}}
-WORKING_SIZE, CHROMA_STRIDE = 128, 4
+CHROMA_STRIDE = 4
 # The short film: width and height, frames per second and per shot, grain in levels.
 FILM_SIZE, RATE, SHOT, GRAIN = (480, 320), 25, 50, 3
 # `film.webp` has every second frame, to stay small.

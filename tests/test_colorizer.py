@@ -107,6 +107,20 @@ def test_the_network_sees_the_photo_at_most_at_the_working_size(painter, size, s
     assert colorizer.network_shape(*colorizer.working_shape(*size)) == seen
 
 
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        ((3000, 4000), (192, 256)),
+        ((240, 200), (180, 150)),
+        ((150, 160), (128, 137)),
+        ((100, 90), (100, 90)),
+        ((200, 3000), (40, 600)),
+    ],
+)
+def test_the_network_sees_small_photos_smaller(painter, size, seen):
+    assert Colorizer(painter).working_shape(*size) == seen
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, bool])
 def test_a_photo_of_another_type_is_refused(painter, dtype):
     with pytest.raises(ValueError, match=np.dtype(dtype).name):

@@ -218,14 +218,19 @@ def test_without_threads_it_works(box_site, open_page_at, photos):
         page.context.close()
 
 
-def test_results_are_those_of_the_command(box_site, open_page_at, tmp_path):
-    """Compares results with hints and at another strength.
-
-    The network sees 128 by 170 pixels, as 341 halves round to the even number.
-    """
+@pytest.mark.parametrize(
+    ("height", "width", "seen"),
+    # 256.5 rounds to the even number.
+    [(256, 342, (192, 256)), (220, 300, (165, 225))],
+)
+def test_results_are_those_of_the_command(
+    box_site, open_page_at, tmp_path, height, width, seen
+):
+    """Compares results with hints and at another strength."""
     colorizer = ct.Colorizer.pretrained()
+    assert colorizer.working_shape(height, width) == seen
     hints = [ct.Hint(0.3, 0.4, GREEN), ct.Hint(0.8, 0.5, "#a03040")]
-    Image.fromarray(make_gray(256, 341)).save(tmp_path / "a.png")
+    Image.fromarray(make_gray(height, width)).save(tmp_path / "a.png")
     ct.write_hints(tmp_path / "a.hints.json", hints)
     with RunningSite(box_site) as running:
         page = open_page_at(running.url, "en-US")

@@ -81,11 +81,11 @@ const getNetwork = () => {
 // --- Photo
 
 const workingShape = (height, width) => {
-  const scale = Math.min(
-    1,
-    site.working_size / Math.min(height, width),
-    (site.longest * site.working_size) / Math.max(height, width),
-  );
+  const shorter = Math.min(height, width);
+  const share = Math.max(site.small_size, site.share * shorter);
+  const size = Math.min(site.working_size, share);
+  const longest = (site.longest * size) / Math.max(height, width);
+  const scale = Math.min(1, size / shorter, longest);
   return scaleSides([height, width], scale);
 };
 
