@@ -292,6 +292,14 @@ def _finish(report):
 
 
 def _serve(options):
+    # uvicorn raises it again after it has stopped; a second Ctrl-C raises it as well.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve = _import_serve()
+        serve(_load(options.weights), options.host, options.port)
+    return 0
+
+
+def _import_serve():
     try:
         from colorizer_tf.service import serve
     except ModuleNotFoundError as error:
@@ -302,11 +310,7 @@ def _serve(options):
             'pip install "colorizer_tf[service]", or pip install -e ".[service]" in '
             "the project's folder."
         ) from error
-    colorizer = _load(options.weights)
-    # uvicorn raises it again after it has stopped; a second Ctrl-C raises it as well.
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(colorizer, options.host, options.port)
-    return 0
+    return serve
 
 
 def _site(options):

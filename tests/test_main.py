@@ -181,6 +181,17 @@ def test_serve_without_its_parts_says_what_to_install(weights, capsys, monkeypat
     assert error.count("\n") == 1
 
 
+def test_serve_stopped_during_its_start_ends_in_order(capsys, monkeypatch):
+    pytest.importorskip("uvicorn", reason="needs the extra `service`")
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ct.Colorizer, "load", stop)
+    assert main(["serve"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("port", ["99999", "-1", "http"])
 def test_what_is_no_port_is_refused(port, capsys):
     with pytest.raises(SystemExit) as end:

@@ -222,7 +222,10 @@ def _add_suggestions(app, store):
 
     async def ask(request, photo, hints, fields, work):
         """Calls `work` with a gray photo and its hints, one photo at a time."""
-        _refuse_unknown(request.query_params, await request.form(), fields)
+        form = await request.form()
+        _refuse_unknown(request.query_params, form, fields)
+        if len(form.getlist("photo")) > 1:
+            raise RequestError(413, "too_many_photos", "One photo at a time.")
         if not store.queue.colorizer.network.suggests:
             reason = "This generator suggests no colors."
             raise RequestError(422, "no_suggestions", reason)

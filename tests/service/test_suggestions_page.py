@@ -82,6 +82,13 @@ def test_what_is_wrong_is_said(running, photos, path, fields, status):
     assert answer.json()["reason"]
 
 
+def test_two_photos_at_once_are_too_many(running, photos):
+    files = [("photo", (name, read(photos[0]))) for name in ("a.png", "b.png")]
+    answer = httpx.post(f"{running.url}/api/variants", files=files)
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "too_many_photos"
+
+
 def test_what_is_no_photo_is_named(running):
     answer = ask(running, "suggest", ("notes.txt", b"nothing"), x="0.4", y="0.5")
     assert answer.status_code == 400
