@@ -4,14 +4,17 @@
     python experiments/compare_generators.py photos --new new.keras --parts 0.3 0.5 1
     python experiments/compare_generators.py photos --new new.keras --even humanv2
     python experiments/compare_generators.py photos --old-size 160
+    python experiments/compare_generators.py photos --new a.keras b.keras \
+        --parts 0.3,0.2 --save mean.keras
 
 The first generator is `--old`, by default the package's, unchanged. Each part P gives a
 generator with weights P * new + (1 - P) * old; with `--parts 1`, the old one may have
-other layers. Its chroma is scaled like the old one's
-(`--factor` and `--knee`), and then multiplied until all photos together are as colorful
-as the old one's. With `--old-size 128`, the old one has the working size of earlier
-versions. The photos are the test side of the folders, as in benchmarks/by_kind.py. Each
-run takes the same ones, at most `--most` of each prefix.
+other layers. For several new ones, a part has a number for each, such as "0.3,0.2".
+The generator's chroma is scaled like the old one's (`--factor` and `--knee`); `--save`
+writes the last one so. Then its chroma is multiplied until all photos together are as
+colorful as the old one's. With `--old-size 128`, the old one has the working size of
+earlier versions. The photos are the test side of the folders, as in
+benchmarks/by_kind.py. Each run takes the same ones, at most `--most` of each prefix.
 
 It prints for each prefix and over all photos: the gain in PSNR over the gray photo, in
 dB, and the difference in CIEDE2000 to the gray photo's; over all photos also the
@@ -52,8 +55,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+", help="folders of color photos")
     parser.add_argument("--old", default=str(ct.Colorizer.WEIGHTS))
-    parser.add_argument("--new", help="else the old one is measured alone")
-    parser.add_argument("--parts", type=float, nargs="+", default=[0.5, 1.0])
+    parser.add_argument("--new", nargs="+", help="else the old one is measured alone")
+    parser.add_argument("--parts", nargs="+", default=["0.5", "1"])
+    parser.add_argument("--save", help="the .keras file of the last part")
     parser.add_argument("--most", type=int, default=50, help="photos of each prefix")
     parser.add_argument("--factor", type=float, default=1.4)
     parser.add_argument("--knee", type=float, default=0.01)
@@ -71,11 +75,13 @@ def main():
     wanted = mean_colorfulness(results)
     report("old", results, originals, kinds, 1.0, args.even)
     for part in args.parts if args.new else ():
-        generator = mix(old.generator, args.new, part)
+        generator = mix(old.generator, args.new, list(map(float, part.split(","))))
         scaled = scale_chroma(generator, args.factor, args.knee)
         new = ct.Colorizer(scaled)
         results, strength = match(new, originals, wanted)
-        report(f"{part:g} of new", results, originals, kinds, strength, args.even)
+        report(f"{part} of new", results, originals, kinds, strength, args.even)
+        if args.save:
+            scaled.save(args.save)
 
 
 def choose_photos(folders, most):
@@ -105,21 +111,20 @@ def find_kind(path):
     return path.stem.split("_")[0] if "_" in path.stem else "own"
 
 
-def mix(old, new, part):
-    """Returns a generator with the weighted mean of a model's and a file's weights."""
-    new = keras.models.load_model(new, compile=False)
-    mixed = ct.build_generator(None, hints=len(new.inputs) == 2)
-    for layer in new.layers:
+def mix(old, paths, parts):
+    """Returns a generator with the weighted mean of the weights of files and `old`."""
+    new = [keras.models.load_model(path, compile=False) for path in paths]
+    mixed = ct.build_generator(None, hints=len(new[0].inputs) == 2)
+    for layer in new[0].layers:
         if isinstance(layer, keras.layers.Embedding):
             mixed = add_color_queries(mixed, layer.input_dim)
-    copy_weights(new, mixed)
-    if part == 1:
-        return mixed
-    ends = mixed.get_weights()
-    copy_weights(old, mixed)
-    starts = mixed.get_weights()
-    pairs = zip(starts, ends, strict=True)
-    mixed.set_weights([(1 - part) * start + part * end for start, end in pairs])
+    pairs = [*zip(new, parts, strict=True), (old, 1 - sum(parts))]
+    mean = 0
+    for generator, part in pairs:
+        if part:  # with a part of 0, it may have other layers
+            copy_weights(generator, mixed)
+            mean = mean + part * np.array(mixed.get_weights(), object)
+    mixed.set_weights(list(mean))
     return mixed
 
 
