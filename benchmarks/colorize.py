@@ -2,8 +2,9 @@
 
 Each has a reference in the same run. For the large photo, OpenCV alone decodes and
 encodes the same file. For the folder, the bare network runs on arrays, at its fastest
-batch size. All photos are gray JPEGs, made from the embedded sample or from given
-photos.
+batch size. Photos of three sizes between them are colored at working size 128 and at
+the default, in turns. All photos are gray JPEGs, made from the embedded sample or from
+given photos.
 
     python benchmarks/colorize.py --weights runs/sample/generator.keras
 """
@@ -15,6 +16,7 @@ import resource
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -25,11 +27,12 @@ import colorizer_tf as ct
 
 LARGE = (4000, 3000)
 SMALL = 150
+BETWEEN = (256, 256), (640, 480), (1200, 800)
 
 
-def make_large_photo(source, path):
+def make_photo(source, path, size):
     gray = cv2.cvtColor(ct.read_photo(source), cv2.COLOR_RGB2GRAY)
-    gray = cv2.resize(gray, LARGE, interpolation=cv2.INTER_CUBIC)
+    gray = cv2.resize(gray, size, interpolation=cv2.INTER_CUBIC)
     grain = np.random.default_rng(0).normal(0, 4, gray.shape)
     cv2.imwrite(str(path), np.uint8(np.clip(gray + grain, 0, 255)))
 
@@ -79,7 +82,7 @@ def network_rates(colorizer, seconds):
 
 def measure_large(colorizer, source, folder, repeats):
     photo = folder / "large.jpg"
-    make_large_photo(source, photo)
+    make_photo(source, photo, LARGE)
     results = (folder / f"large_{number}.jpg" for number in itertools.count())
     colorizer.colorize_file(photo, next(results))  # warms up
     ours = shortest(repeats, lambda: colorizer.colorize_file(photo, next(results)))
@@ -90,6 +93,25 @@ def measure_large(colorizer, source, folder, repeats):
         f"{ours / floor:.1f}; peak memory of the process {peak:.2f} GB",
         flush=True,
     )
+
+
+def measure_views(colorizer, source, folder, repeats):
+    colorizers = ct.Colorizer(colorizer.network, working_size=128), colorizer
+    for size in BETWEEN:
+        photo = folder / "photo.jpg"
+        make_photo(source, photo, size)
+        results = (folder / f"{size[0]}_{number}.jpg" for number in itertools.count())
+        seconds = [[], []]
+        for _ in range(10 * repeats):
+            for those, each in zip(seconds, colorizers, strict=True):
+                step = partial(each.colorize_file, photo, next(results))
+                those.append(shortest(1, step))
+        small, default = (1000 * min(those) for those in seconds)
+        print(
+            f"{size[0]}x{size[1]}: {small:.1f} ms at working size 128, {default:.1f} "
+            f"ms at the default, {default / small:.2f} times",
+            flush=True,
+        )
 
 
 def measure_folder(colorizer, sources, folder, count, repeats, seconds):
@@ -137,6 +159,7 @@ def main():
     print(f"{os.cpu_count()} cores, working_size {colorizer.working_size}")
     with tempfile.TemporaryDirectory() as folder:
         measure_large(colorizer, args.large, Path(folder), args.repeats)
+        measure_views(colorizer, args.large, Path(folder), args.repeats)
         measure_folder(
             colorizer, sources, Path(folder), args.count, args.repeats, args.seconds
         )

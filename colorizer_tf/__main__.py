@@ -294,23 +294,18 @@ def _finish(report):
 def _serve(options):
     # uvicorn raises it again after it has stopped; a second Ctrl-C raises it as well.
     with contextlib.suppress(KeyboardInterrupt):
-        serve = _import_serve()
+        try:
+            from colorizer_tf.service import serve
+        except ModuleNotFoundError as error:
+            if error.name.partition(".")[0] == "colorizer_tf":
+                raise
+            raise ValueError(
+                f"The service needs {error.name}, which is not installed: "
+                'pip install "colorizer_tf[service]", or pip install -e ".[service]" '
+                "in the project's folder."
+            ) from error
         serve(_load(options.weights), options.host, options.port)
     return 0
-
-
-def _import_serve():
-    try:
-        from colorizer_tf.service import serve
-    except ModuleNotFoundError as error:
-        if error.name.partition(".")[0] == "colorizer_tf":
-            raise
-        raise ValueError(
-            f"The service needs {error.name}, which is not installed: "
-            'pip install "colorizer_tf[service]", or pip install -e ".[service]" in '
-            "the project's folder."
-        ) from error
-    return serve
 
 
 def _site(options):
