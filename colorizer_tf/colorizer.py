@@ -36,7 +36,7 @@ WORKING_SIZE = 192
 SMALL_SIZE, SHARE = 128, 0.75
 LONGEST = 4
 # `shrink` halves photos that are larger than the network's view by this factor.
-HALVE_FROM = 8
+HALVE_FROM = 6
 
 
 class Colorizer:
