@@ -84,7 +84,7 @@ def _add_colorize(commands):
     )
     colorize.add_argument(
         "--working-size",
-        type=int,
+        type=_pixels,
         metavar="PIXELS",
         help="most pixels at the shorter side of the network's input (192)",
     )
@@ -160,6 +160,12 @@ def _add_site(commands):
         "--weights", metavar="FILE", help="a generator.keras (the package's own)"
     )
     site.set_defaults(command=_site)
+
+
+def _pixels(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of pixels: 1 or more")
+    return int(text)
 
 
 def _port(text):

@@ -50,9 +50,9 @@ class Colorizer:
             gray and hints (B, H / 4, W / 4, 3), to RGB (B, H, W, 3). Gray and RGB
             are in [0, 1]. H and W are fixed, or free with a stride of at most 256.
         working_size: the most pixels at the shorter side of the photo, as the network
-            sees it. The longer side has at most four times as many. Photos with a
-            shorter side below 256 pixels are seen at three quarters of their size, but
-            not below 128 pixels.
+            sees it. The longer side has at most four times as many. A photo is seen
+            at three quarters of its size at most, or with 128 pixels at the shorter
+            side if these are more. It is never enlarged.
 
     Attributes:
         takes_hints: whether the generator takes colors that a person sets.

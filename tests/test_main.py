@@ -200,6 +200,14 @@ def test_what_is_no_port_is_refused(port, capsys):
     assert f"{port} is no port" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", ["0", "-1", "a", "1.5"])
+def test_what_is_no_working_size_is_refused(size, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["colorize", "a.jpg", "b.jpg", f"--working-size={size}"])
+    assert end.value.code == 2
+    assert f"{size} is no number of pixels" in capsys.readouterr().err
+
+
 def test_serve_without_weights_says_so(capsys, tmp_path):
     pytest.importorskip("uvicorn", reason="needs the extra `service`")
     assert main(["serve", "--weights", str(tmp_path / "no.keras")]) == 1
