@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import math
 import signal
 import sys
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 from colorizer_tf import __version__
 
 MAX_VARIANTS = 12
+MAX_PORT = 2**16 - 1
 
 
 def main(arguments=None):
@@ -84,7 +86,7 @@ def _add_colorize(commands):
     )
     colorize.add_argument(
         "--working-size",
-        type=_pixels,
+        type=_whole_number(1, math.inf, "is no number of pixels: 1 or more"),
         metavar="PIXELS",
         help="most pixels at the shorter side of the network's input (192)",
     )
@@ -103,7 +105,7 @@ def _add_colorize(commands):
     )
     colorize.add_argument(
         "--variants",
-        type=_count,
+        type=_whole_number(1, MAX_VARIANTS, f"is not from 1 to {MAX_VARIANTS}"),
         metavar="COUNT",
         help="write several results of a photo, which differ where the network is "
         "unsure: NAME (1).jpg, NAME (2).jpg, ...",
@@ -130,7 +132,12 @@ def _add_serve(commands):
     serve.add_argument(
         "--host", default="127.0.0.1", help="address to listen at (127.0.0.1)"
     )
-    serve.add_argument("--port", type=_port, default=8000, help="(8000)")
+    serve.add_argument(
+        "--port",
+        type=_whole_number(0, MAX_PORT, f"is no port: the highest is {MAX_PORT}"),
+        default=8000,
+        help="(8000)",
+    )
     serve.add_argument(
         "--weights",
         metavar="FILE",
@@ -138,12 +145,6 @@ def _add_serve(commands):
         "(the package's own)",
     )
     serve.set_defaults(command=_serve)
-
-
-def _count(text):
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_VARIANTS:
-        raise argparse.ArgumentTypeError(f"{text} is not from 1 to {MAX_VARIANTS}")
-    return int(text)
 
 
 def _add_site(commands):
@@ -162,16 +163,15 @@ def _add_site(commands):
     site.set_defaults(command=_site)
 
 
-def _pixels(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of pixels: 1 or more")
-    return int(text)
+def _whole_number(lowest, highest, otherwise):
+    """Returns a type for argparse; `otherwise` says what is wrong with a text."""
 
+    def parse(text):
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text} {otherwise}")
+        return int(text)
 
-def _port(text):
-    if not text.isdecimal() or int(text) >= 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is no port: the highest is 65535")
-    return int(text)
+    return parse
 
 
 def _colorize(options):

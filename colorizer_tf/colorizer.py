@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from colorizer_tf.film import FilmReport
 
 WORKING_SIZE = 192
-# A shorter side below 256 pixels is seen at three quarters, but at 128 at least: more
-# takes time, and gains nothing on small photos.
+# Small photos are seen at three quarters of their size, but with 128 pixels at least:
+# more takes time, and those of 160 pixels lose by it.
 SMALL_SIZE, SHARE = 128, 0.75
 LONGEST = 4
 # `shrink` halves photos that are larger than the network's view by this factor.

@@ -128,8 +128,12 @@ def _collect(network, runtime):
     }
     facts["bytes"] = len(graph) + len(runtime[1])
     facts["hints"] = MAX_HINTS if _read_fact(graph, "hints") == "1" else 0
-    facts |= {"working_size": WORKING_SIZE, "small_size": SMALL_SIZE}
-    facts |= {"share": SHARE, "longest": LONGEST}
+    facts |= {
+        "working_size": WORKING_SIZE,
+        "small_size": SMALL_SIZE,
+        "share": SHARE,
+        "longest": LONGEST,
+    }
     files[MARK] = f"export const site = {json.dumps(facts)};\n".encode()
     files[LICENSES] = _licenses().encode()
     files |= large

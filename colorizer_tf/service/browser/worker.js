@@ -82,10 +82,9 @@ const getNetwork = () => {
 
 const workingShape = (height, width) => {
   const shorter = Math.min(height, width);
-  const share = Math.max(site.small_size, site.share * shorter);
-  const size = Math.min(site.working_size, share);
-  const longest = (site.longest * size) / Math.max(height, width);
-  const scale = Math.min(1, size / shorter, longest);
+  const longer = Math.max(height, width);
+  const size = Math.min(site.working_size, Math.max(site.small_size, site.share * shorter));
+  const scale = Math.min(1, size / shorter, (site.longest * size) / longer);
   return scaleSides([height, width], scale);
 };
 
